@@ -1,0 +1,80 @@
+#include "runtime/isa.hpp"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "geometry/error.hpp"
+
+namespace convpool {
+
+extern const KernelTable table_baseline;
+#ifdef CONVPOOL_HAS_X86_KERNELS
+extern const KernelTable table_avx2;
+extern const KernelTable table_avx512;
+#endif
+
+namespace {
+
+struct KernelSet {
+  const char* name;
+  const KernelTable* table;
+  bool (*is_supported)();
+};
+
+// Best first. A new instruction set is one row here and one in CMakeLists.txt.
+const KernelSet kKernelSets[] = {
+#ifdef CONVPOOL_HAS_X86_KERNELS
+    {"avx512", &table_avx512, [] { return __builtin_cpu_supports("x86-64-v4") != 0; }},
+    {"avx2", &table_avx2, [] { return __builtin_cpu_supports("x86-64-v3") != 0; }},
+    {"baseline", &table_baseline, [] { return __builtin_cpu_supports("x86-64-v2") != 0; }},
+#else
+    {"baseline", &table_baseline, [] { return true; }},
+#endif
+    {"reference", nullptr, [] { return true; }},
+};
+
+const KernelSet* best_set() {
+  for (const KernelSet& set : kKernelSets)
+    if (set.is_supported()) return &set;
+  return nullptr;  // unreachable: the reference is always supported
+}
+
+std::atomic<const KernelSet*>& selection() {
+  static std::atomic<const KernelSet*> selected{best_set()};
+  return selected;
+}
+
+std::string quoted_list(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "\"" : ", \"") + name + "\"";
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const KernelSet& set : kKernelSets)
+    if (set.is_supported()) names.emplace_back(set.name);
+  return names;
+}
+
+std::string selected_isa() { return selection().load(std::memory_order_acquire)->name; }
+
+void select_isa(const std::string& name) {
+  for (const KernelSet& set : kKernelSets) {
+    if (name != set.name || !set.is_supported()) continue;
+    selection().store(&set, std::memory_order_release);
+    return;
+  }
+  reject("convpool", "CONVPOOL_ISA", "one of " + quoted_list(available_isas()) + " on this processor", "\"" + name + "\"");
+}
+
+void select_isa_from_environment() {
+  const char* name = std::getenv("CONVPOOL_ISA");
+  if (name != nullptr && *name != '\0') select_isa(name);
+}
+
+const KernelTable* selected_kernels() { return selection().load(std::memory_order_acquire)->table; }
+
+}  // namespace convpool

@@ -1,0 +1,40 @@
+// The only room that knows OpenMP.
+//
+// Determinism: a task's result must not depend on which worker runs it or on how many workers there are. Callers split
+// outputs, never sums; where a sum is split, it is split into a number of slices that the thread count does not enter.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+namespace convpool {
+
+// Threads a call uses when it names none: the thread-local override, else the process-wide setting, else
+// min(OMP_NUM_THREADS or cores, affinity mask, cgroup quota).
+int default_threads();
+void set_default_threads(int threads);    // 0: back to the automatic choice
+int exchange_thread_override(int threads);  // this thread's override (0: none); returns the one before
+
+// Workers for a job of `work` elementary operations (a multiply-add or an element moved) in `tasks` pieces. One inside
+// another parallel region, in a forked child (libgomp's pool does not survive a fork), and where the work is small.
+int worker_count(int requested_threads, std::int64_t tasks, std::int64_t work);
+
+std::string openmp_runtime();
+
+namespace detail {
+using TaskFunction = void (*)(void* context, std::int64_t task, int worker) noexcept;
+void run_tasks(std::int64_t tasks, int workers, TaskFunction function, void* context);
+}  // namespace detail
+
+// Calls body(task, worker) for every task in [0, tasks); worker is in [0, workers). The body must not throw.
+template <class Body>
+void parallel_for(std::int64_t tasks, int workers, Body&& body) {
+  using Plain = std::remove_reference_t<Body>;
+  const auto call = [](void* context, std::int64_t task, int worker) noexcept {
+    (*static_cast<Plain*>(context))(task, worker);
+  };
+  detail::run_tasks(tasks, workers, call, &body);
+}
+
+}  // namespace convpool

@@ -1,0 +1,54 @@
+// Scratch memory of one call: one aligned block for all workers, allocated before the parallel region, freed on every
+// path. Nothing is cached between calls, so memory does not grow with the number of shapes seen.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace convpool {
+
+constexpr std::size_t kAlignment = 64;  // one cache line, and the widest vector
+
+constexpr std::size_t aligned_bytes(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+class Workspace {
+ public:
+  Workspace(int workers, std::size_t bytes_per_worker)
+      : worker_bytes_(aligned_bytes(bytes_per_worker)),
+        memory_(static_cast<std::byte*>(
+            std::aligned_alloc(kAlignment, aligned_bytes(worker_bytes_ * static_cast<std::size_t>(workers) + 1)))) {
+    if (!memory_) throw std::bad_alloc();
+  }
+
+  std::byte* of(int worker) const noexcept { return memory_.get() + worker_bytes_ * static_cast<std::size_t>(worker); }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const noexcept { std::free(memory); }
+  };
+  std::size_t worker_bytes_;
+  std::unique_ptr<std::byte, Free> memory_;
+};
+
+// Hands out consecutive aligned arrays of one worker's scratch; on a null base it only measures.
+class Carver {
+ public:
+  explicit Carver(std::byte* base = nullptr) noexcept : base_(base) {}
+
+  template <class T>
+  T* take(std::int64_t count) noexcept {
+    T* result = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
+    used_ += aligned_bytes(static_cast<std::size_t>(count) * sizeof(T));
+    return result;
+  }
+  std::size_t used() const noexcept { return used_; }
+
+ private:
+  std::byte* base_;
+  std::size_t used_ = 0;
+};
+
+}  // namespace convpool
