@@ -1,0 +1,19 @@
+// The list of kernel bodies. An isa_<x>.cpp includes it inside its own namespace, so a new kernel touches no ISA file
+// and a new ISA no kernel.
+#include "kernels/lanes.inl.hpp"
+#include "kernels/convolution.inl.hpp"
+#include "kernels/pooling_taps.inl.hpp"
+#include "kernels/pooling_rows.inl.hpp"
+#include "kernels/pooling.inl.hpp"
+#include "kernels/probe.inl.hpp"
+
+constexpr KernelTable make_table(const char* isa) {
+  return {isa,
+          make_conv_kernels<float>(),
+          make_conv_kernels<double>(),
+          make_pool_kernels<float>(),
+          make_pool_kernels<double>(),
+          make_pool_kernels<std::int32_t>(),
+          make_pool_kernels<std::int64_t>(),
+          fma_peak};
+}

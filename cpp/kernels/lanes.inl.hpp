@@ -1,0 +1,13 @@
+// A list of the lane numbers 0 .. Count - 1 as template arguments (what std::index_sequence is; kernels include no
+// standard library, so that no shared inline function is compiled for one instruction set and run on another).
+
+template <int... Lane>
+struct Lanes {};
+
+template <int Count, int... Tail>
+struct LaneList : LaneList<Count - 1, Count - 1, Tail...> {};
+
+template <int... Tail>
+struct LaneList<0, Tail...> {
+  using type = Lanes<Tail...>;
+};
