@@ -1,0 +1,36 @@
+// Contract of the convolution room. Arrays are C-contiguous in the geometry's layout; everything is validated already.
+//
+// Cross-correlation with zero padding: output[n, k, o] = bias[k] + sum over c, t of weight[k, c, t] * input[n, c,
+// o * stride - pad + t * dilation]. Each output has one order of summation, whatever the number of threads.
+#pragma once
+
+#include "geometry/conv_geometry.hpp"
+
+namespace convpool {
+
+enum class ConvPass { forward, grad_input, grad_weight };
+
+// bias may be null.
+template <class T>
+void conv_forward(const ConvGeometry& geometry, const T* input, const T* weight, const T* bias, T* output,
+                  int num_threads);
+
+// The adjoint of conv_forward in its input. `bias`, one value per input channel, may be null: conv_transpose is this
+// pass with its own bias.
+template <class T>
+void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T* weight, const T* bias, T* grad_input,
+                     int num_threads);
+
+// Adjoint in weight and bias; either target may be null.
+template <class T>
+void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight, T* grad_bias,
+                      int num_threads);
+
+// Sum over everything but the channels.
+template <class T>
+void sum_channels(const Extents& extents, const T* values, T* sums, int num_threads);
+
+// Name of the algorithm that the plan picks for a pass with the chosen kernels.
+const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass);
+
+}  // namespace convpool

@@ -1,0 +1,48 @@
+// The one problem that every dense convolution pass is made of: each target point sums weighted source points.
+//
+//   target[n, r, j] = sum over taps t and channels c of weight[r, c, t] * source[n, c, j * step + offset[t]]
+//
+// with source points outside the array counting as zero. The forward pass is one correlation. The gradient of the
+// input is one correlation for each stride phase: input positions i = phase + stride * j read grad_output at unit step
+// through the taps that meet this phase, so no zeros are ever inserted.
+#pragma once
+
+#include <vector>
+
+#include "geometry/conv_geometry.hpp"
+#include "kernels/table.hpp"
+
+namespace convpool {
+
+// An array as strides, in elements, so that both layouts and both roles are the same code.
+struct Grid {
+  Index batch_stride, channel_stride;
+  Index axis_stride[kAxes];
+  Index extent[kAxes];
+};
+
+Grid make_grid(const Extents& extents);
+
+struct Tap {
+  Index offset[kAxes];   // source position of target position 0
+  Index weight_offset;   // of this tap in the weight array
+};
+
+struct Correlation {
+  Index batch, groups;
+  Index channels;  // source channels of a group, summed over
+  Index rows;      // target channels of a group
+  Grid source, target;
+  Index step[kAxes];
+  Index target_offset;  // element offset of the phase in the target array
+  std::vector<Tap> taps;
+  Index weight_group_stride, weight_row_stride, weight_channel_stride;
+
+  Index pixels() const { return batch * target.extent[0] * target.extent[1] * target.extent[2]; }
+  Index depth() const { return static_cast<Index>(taps.size()) * channels; }
+};
+
+Correlation forward_correlation(const ConvGeometry& geometry);
+std::vector<Correlation> grad_input_correlations(const ConvGeometry& geometry);
+
+}  // namespace convpool

@@ -1,0 +1,169 @@
+#include "convolution/packed_correlation.hpp"
+
+#include <algorithm>
+
+#include "convolution/panel.hpp"
+#include "runtime/parallel.hpp"
+#include "runtime/workspace.hpp"
+
+namespace convpool {
+
+namespace {
+
+// Products summed in a register before they are added to the tile: bounds the rounding error, and a panel of this depth
+// lies in the first-level cache one tile of pixels at a time.
+constexpr Index kDepthChunk = 128;
+constexpr Index kMostTaskRows = 256;  // target channels a task keeps in its result block
+
+// Rows are cut into equal tiles no larger than the kernels' largest: 12 rows are 6 + 6, not 8 + 4.
+struct RowTiles {
+  Index rows, tile_rows;
+  RowTiles(Index total, Index largest) noexcept
+      : rows(total), tile_rows(ceil_divide(total, ceil_divide(total, largest))) {}
+  Index rows_at(Index row) const noexcept { return std::min(tile_rows, rows - row); }
+};
+
+// One correlation, cut into tasks of (group, block of rows, block of pixels).
+struct Job {
+  const Correlation* part;
+  RowTiles tiles;
+  Index packed_offset;      // of its weights in the packed buffer
+  Index task_rows;          // multiple of the tile's rows
+  Index row_tasks, pixel_tasks;
+  Index first_task;
+
+  Index tasks() const { return part->groups * row_tasks * pixel_tasks; }
+  Index packed_elements() const { return part->groups * part->rows * part->depth(); }
+};
+
+Index rows_per_task(const Correlation& part, const RowTiles& tiles, int threads) {
+  const Index wanted_tasks = 4 * static_cast<Index>(threads);
+  const Index other_tasks = std::max<Index>(part.groups * pixel_blocks(part), 1);
+  const Index cuts = std::max(ceil_divide(wanted_tasks, other_tasks), ceil_divide(part.rows, kMostTaskRows));
+  const Index tile_count = ceil_divide(part.rows, tiles.tile_rows);
+  return ceil_divide(tile_count, std::min(cuts, tile_count)) * tiles.tile_rows;
+}
+
+std::vector<Job> make_jobs(const std::vector<Correlation>& parts, Index largest_rows, int threads) {
+  std::vector<Job> jobs;
+  Index packed = 0, tasks = 0;
+  for (const Correlation& part : parts) {
+    const RowTiles tiles(part.rows, largest_rows);
+    const Index task_rows = rows_per_task(part, tiles, threads);
+    jobs.push_back({&part, tiles, packed, task_rows, ceil_divide(part.rows, task_rows), pixel_blocks(part), tasks});
+    packed += jobs.back().packed_elements();
+    tasks += jobs.back().tasks();
+  }
+  return jobs;
+}
+
+const Job& job_of(const std::vector<Job>& jobs, Index task) noexcept {
+  const auto after = std::upper_bound(jobs.begin(), jobs.end(), task,
+                                      [](Index value, const Job& job) { return value < job.first_task; });
+  return *(after - 1);
+}
+
+// Weights of one tile of rows as [depth][rows].
+template <class T>
+void pack_weight_tile(const Correlation& part, const T* weight, Index row, Index rows, T* packed) noexcept {
+  for (std::size_t tap = 0; tap < part.taps.size(); ++tap) {
+    const T* of_tap = weight + part.taps[tap].weight_offset + row * part.weight_row_stride;
+    for (Index channel = 0; channel < part.channels; ++channel)
+      for (Index r = 0; r < rows; ++r)
+        *packed++ = of_tap[r * part.weight_row_stride + channel * part.weight_channel_stride];
+  }
+}
+
+template <class T>
+void pack_weights(const Job& job, const T* weight, T* packed, int threads) {
+  const Correlation& part = *job.part;
+  const Index tiles = ceil_divide(part.rows, job.tiles.tile_rows);
+  const int workers = worker_count(threads, part.groups * tiles, job.packed_elements());
+  parallel_for(part.groups * tiles, workers, [&](Index task, int) {
+    const Index group = task / tiles, row = task % tiles * job.tiles.tile_rows;
+    pack_weight_tile(part, weight + group * part.weight_group_stride, row, job.tiles.rows_at(row),
+                     packed + job.packed_offset + (group * part.rows + row) * part.depth());
+  });
+}
+
+// result[row][pixel] += packed weights * panel, for one chunk of the depth.
+template <class T>
+void multiply_chunk(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* panel, Index first_row,
+                    Index stop_row, Index first_depth, Index depth, Index pixels, T* result) noexcept {
+  const Index whole_depth = job.part->depth();
+  const Index tile_pixels = kernels.lanes * kernels.pixel_vectors;
+  for (Index pixel = 0; pixel < pixels; pixel += tile_pixels) {
+    const Index vectors = ceil_divide(std::min(tile_pixels, pixels - pixel), kernels.lanes);
+    for (Index row = first_row; row < stop_row; row += job.tiles.tile_rows) {
+      const Index rows = job.tiles.rows_at(row);
+      kernels.tile_from_weights[rows - 1][vectors - 1](packed + row * whole_depth + first_depth * rows, panel + pixel,
+                                                       kPanelPitch, result + (row - first_row) * kPanelPitch + pixel,
+                                                       kPanelPitch, depth);
+    }
+  }
+}
+
+template <class T>
+void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias, T* target,
+              Index task, T* panel, T* result) noexcept {
+  const Correlation& part = *job.part;
+  const PixelBlock block(part, task % job.pixel_tasks);
+  const Index group = task / job.pixel_tasks / job.row_tasks;
+  const Index first_row = task / job.pixel_tasks % job.row_tasks * job.task_rows;
+  const Index stop_row = std::min(first_row + job.task_rows, part.rows);
+  for (Index row = first_row; row < stop_row; ++row) {
+    T* begin = result + (row - first_row) * kPanelPitch;
+    std::fill(begin, begin + kPanelPixels, bias == nullptr ? T{0} : bias[group * part.rows + row]);
+  }
+  const T* group_source = source + group * part.channels * part.source.channel_stride;
+  const T* group_packed = packed + job.packed_offset + group * part.rows * part.depth();
+  for (Index first = 0; first < part.depth(); first += kDepthChunk) {
+    const Index stop = std::min(first + kDepthChunk, part.depth());
+    pack_panel(part, kernels, group_source, block, first, stop, panel);
+    multiply_chunk(job, kernels, group_packed, panel, first_row, stop_row, first, stop - first, block.pixels(), result);
+  }
+  T* group_target = target + (group * part.rows + first_row) * part.target.channel_stride;
+  for (const Run& run : block)
+    kernels.move_block(stop_row - first_row, run.count, result + run.column, kPanelPitch, 1,
+                       run_target(part, group_target, run), part.target.channel_stride, part.target.axis_stride[2]);
+}
+
+}  // namespace
+
+template <class T>
+void run_packed(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+                const T* bias, T* target, int num_threads) {
+  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
+  const int threads = num_threads > 0 ? num_threads : default_threads();
+  const std::vector<Job> jobs = make_jobs(parts, kernels.weight_rows, threads);
+  const Index tasks = jobs.back().first_task + jobs.back().tasks();
+  if (tasks == 0) return;
+  Index work = 0, most_rows = 0;
+  for (const Job& job : jobs) {
+    work += job.packed_elements() * job.part->pixels() / 8;
+    most_rows = std::max(most_rows, job.task_rows);
+  }
+  const Workspace packed_memory(1, static_cast<std::size_t>(jobs.back().packed_offset + jobs.back().packed_elements()) * sizeof(T));
+  T* packed = reinterpret_cast<T*>(packed_memory.of(0));
+  for (const Job& job : jobs) pack_weights(job, weight, packed, threads);
+
+  const int workers = worker_count(threads, tasks, work);
+  const auto carve = [most_rows](Carver carver, T*& panel, T*& result) {
+    panel = carver.take<T>(kDepthChunk * kPanelPitch);
+    result = carver.take<T>(most_rows * kPanelPitch);
+    return carver.used();
+  };
+  T *panel, *result;
+  const Workspace scratch(workers, carve(Carver(), panel, result));
+  parallel_for(tasks, workers, [&](Index task, int worker) {
+    T *worker_panel, *worker_result;
+    carve(Carver(scratch.of(worker)), worker_panel, worker_result);
+    const Job& job = job_of(jobs, task);
+    run_task(job, kernels, source, packed, bias, target, task - job.first_task, worker_panel, worker_result);
+  });
+}
+
+template void run_packed(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*, float*, int);
+template void run_packed(const KernelTable*, const std::vector<Correlation>&, const double*, const double*, const double*, double*, int);
+
+}  // namespace convpool

@@ -1,0 +1,93 @@
+#include "convolution/panel.hpp"
+
+#include <algorithm>
+
+namespace convpool {
+
+namespace {
+
+// Target columns [first, stop) of a run whose source column lies inside the source, for one tap.
+struct RealColumns {
+  Index first, stop;
+};
+
+RealColumns real_columns(const Correlation& part, const Run& run, const Tap& tap) noexcept {
+  const Index step = part.step[2];
+  const Index begin = run.position[2] * step + tap.offset[2];
+  const Index first = begin >= 0 ? 0 : ceil_divide(-begin, step);
+  const Index stop = part.source.extent[2] > begin ? ceil_divide(part.source.extent[2] - begin, step) : 0;
+  return {std::min(first, run.count), std::clamp(stop, std::min(first, run.count), run.count)};
+}
+
+// Offset in the source of (tap, run) at column 0, without the x axis; false where the row lies in the padding.
+bool source_row(const Correlation& part, const Run& run, const Tap& tap, Index& offset) noexcept {
+  offset = run.batch * part.source.batch_stride;
+  for (int axis = 0; axis < 2; ++axis) {
+    const Index position = run.position[axis] * part.step[axis] + tap.offset[axis];
+    if (position < 0 || position >= part.source.extent[axis]) return false;
+    offset += position * part.source.axis_stride[axis];
+  }
+  return true;
+}
+
+template <class T>
+void zero_columns(T* panel, Index rows, Index first, Index stop) noexcept {
+  if (first >= stop) return;
+  for (Index row = 0; row < rows; ++row) std::fill(panel + row * kPanelPitch + first, panel + row * kPanelPitch + stop, T{0});
+}
+
+// Channels [channel, channel + rows) of one tap and run.
+template <class T>
+void pack_run(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const Run& run, const Tap& tap,
+              Index channel, Index rows, T* panel) noexcept {
+  Index offset;
+  if (!source_row(part, run, tap, offset)) return zero_columns(panel, rows, run.column, run.column + run.count);
+  const RealColumns real = real_columns(part, run, tap);
+  zero_columns(panel, rows, run.column, run.column + real.first);
+  zero_columns(panel, rows, run.column + real.stop, run.column + run.count);
+  if (real.first == real.stop) return;
+  const Index x = (run.position[2] + real.first) * part.step[2] + tap.offset[2];
+  const Index x_stride = part.source.axis_stride[2];
+  kernels.move_block(rows, real.stop - real.first, source + offset + channel * part.source.channel_stride + x * x_stride,
+                     part.source.channel_stride, part.step[2] * x_stride, panel + run.column + real.first, kPanelPitch, 1);
+}
+
+}  // namespace
+
+PixelBlock::PixelBlock(const Correlation& part, Index block) noexcept {
+  const Index* extent = part.target.extent;
+  Index pixel = block * kPanelPixels;
+  const Index stop = std::min(pixel + kPanelPixels, part.pixels());
+  while (pixel < stop) {
+    Run& run = runs_[run_count_++];
+    const Index row = pixel / extent[2];
+    run.position[2] = pixel % extent[2];
+    run.position[1] = row % extent[1];
+    run.position[0] = row / extent[1] % extent[0];
+    run.batch = row / extent[1] / extent[0];
+    run.column = pixels_;
+    run.count = std::min(extent[2] - run.position[2], stop - pixel);
+    pixel += run.count;
+    pixels_ += run.count;
+  }
+}
+
+template <class T>
+void pack_panel(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const PixelBlock& block,
+                Index first, Index stop, T* panel) noexcept {
+  for (Index entry = first; entry < stop;) {
+    const Tap& tap = part.taps[static_cast<std::size_t>(entry / part.channels)];
+    const Index channel = entry % part.channels;
+    const Index rows = std::min(part.channels - channel, stop - entry);
+    T* target = panel + (entry - first) * kPanelPitch;
+    for (const Run& run : block) pack_run(part, kernels, source, run, tap, channel, rows, target);
+    const Index padded = ceil_divide(block.pixels(), kernels.lanes) * kernels.lanes;
+    zero_columns(target, rows, block.pixels(), padded);
+    entry += rows;
+  }
+}
+
+template void pack_panel(const Correlation&, const ConvKernels<float>&, const float*, const PixelBlock&, Index, Index, float*) noexcept;
+template void pack_panel(const Correlation&, const ConvKernels<double>&, const double*, const PixelBlock&, Index, Index, double*) noexcept;
+
+}  // namespace convpool

@@ -1,0 +1,112 @@
+#include "reference/convolution.hpp"
+
+#include "runtime/parallel.hpp"
+
+namespace convpool::reference {
+
+namespace {
+
+struct Point {
+  Index batch;
+  Index position[kAxes];
+};
+
+Point point_of(const Correlation& part, Index pixel) noexcept {
+  const Index* extent = part.target.extent;
+  const Index row = pixel / extent[2];
+  return {row / extent[1] / extent[0], {row / extent[1] % extent[0], row % extent[1], pixel % extent[2]}};
+}
+
+// Source offset of (point, tap) in channel 0; -1 where the tap lies in the padding.
+Index source_offset(const Correlation& part, const Point& point, const Tap& tap) noexcept {
+  Index offset = point.batch * part.source.batch_stride;
+  for (int axis = 0; axis < kAxes; ++axis) {
+    const Index position = point.position[axis] * part.step[axis] + tap.offset[axis];
+    if (position < 0 || position >= part.source.extent[axis]) return -1;
+    offset += position * part.source.axis_stride[axis];
+  }
+  return offset;
+}
+
+Index target_offset(const Correlation& part, const Point& point) noexcept {
+  Index offset = part.target_offset + point.batch * part.target.batch_stride;
+  for (int axis = 0; axis < kAxes; ++axis) offset += point.position[axis] * part.target.axis_stride[axis];
+  return offset;
+}
+
+template <class T>
+T weighted_sum(const Correlation& part, const Point& point, const T* source, const T* weight) noexcept {
+  T sum{0};
+  for (const Tap& tap : part.taps) {
+    const Index offset = source_offset(part, point, tap);
+    if (offset < 0) continue;
+    for (Index channel = 0; channel < part.channels; ++channel)
+      sum += weight[tap.weight_offset + channel * part.weight_channel_stride] *
+             source[offset + channel * part.source.channel_stride];
+  }
+  return sum;
+}
+
+template <class T>
+T product_sum(const Correlation& part, const Tap& tap, const T* source, const T* grad_output) noexcept {
+  T sum{0};
+  for (Index pixel = 0; pixel < part.pixels(); ++pixel) {
+    const Point point = point_of(part, pixel);
+    const Index offset = source_offset(part, point, tap);
+    if (offset >= 0) sum += source[offset] * grad_output[target_offset(part, point)];
+  }
+  return sum;
+}
+
+template <class T>
+T pixel_sum(const Correlation& part, const T* grad_output) noexcept {
+  T sum{0};
+  for (Index pixel = 0; pixel < part.pixels(); ++pixel) sum += grad_output[target_offset(part, point_of(part, pixel))];
+  return sum;
+}
+
+}  // namespace
+
+template <class T>
+void correlate(const KernelTable*, const std::vector<Correlation>& parts, const T* source, const T* weight, const T* bias, T* target,
+               int num_threads) {
+  for (const Correlation& part : parts) {
+    const Index channels = part.groups * part.rows;
+    const int workers = worker_count(num_threads, channels, channels * part.pixels() * part.depth());
+    parallel_for(channels, workers, [&](Index row, int) {
+      const Index group = row / part.rows;
+      const T* group_source = source + group * part.channels * part.source.channel_stride;
+      const T* row_weight = weight + group * part.weight_group_stride + row % part.rows * part.weight_row_stride;
+      for (Index pixel = 0; pixel < part.pixels(); ++pixel) {
+        const Point point = point_of(part, pixel);
+        target[target_offset(part, point) + row * part.target.channel_stride] =
+            weighted_sum(part, point, group_source, row_weight) + (bias == nullptr ? T{0} : bias[row]);
+      }
+    });
+  }
+}
+
+template <class T>
+void correlate_grad_weight(const KernelTable*, const Correlation& part, const T* source, const T* grad_output, T* grad_weight, T* grad_bias,
+                           int num_threads) {
+  const Index channels = part.groups * part.rows;
+  const int workers = worker_count(num_threads, channels, channels * part.pixels() * part.depth());
+  parallel_for(channels, workers, [&](Index row, int) {
+    const Index group = row / part.rows;
+    const T* row_grad = grad_output + row * part.target.channel_stride;
+    if (grad_bias != nullptr) grad_bias[row] = pixel_sum(part, row_grad);
+    if (grad_weight == nullptr) return;
+    T* row_weight = grad_weight + group * part.weight_group_stride + row % part.rows * part.weight_row_stride;
+    for (const Tap& tap : part.taps)
+      for (Index channel = 0; channel < part.channels; ++channel)
+        row_weight[tap.weight_offset + channel * part.weight_channel_stride] = product_sum(
+            part, tap, source + (group * part.channels + channel) * part.source.channel_stride, row_grad);
+  });
+}
+
+template void correlate(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*, float*, int);
+template void correlate(const KernelTable*, const std::vector<Correlation>&, const double*, const double*, const double*, double*, int);
+template void correlate_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*, int);
+template void correlate_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, double*, int);
+
+}  // namespace convpool::reference
