@@ -1,0 +1,215 @@
+#include "bindings/arguments.hpp"
+
+#include "geometry/error.hpp"
+
+namespace convpool::bindings {
+
+namespace {
+
+constexpr std::size_t kLongestPrint = 80;
+
+bool is_sequence(py::handle value) { return PyTuple_Check(value.ptr()) || PyList_Check(value.ptr()); }
+
+bool is_integer(py::handle value) {
+  if (PyLong_CheckExact(value.ptr())) return true;
+  if (PyBool_Check(value.ptr())) return false;
+  return PyLong_Check(value.ptr()) || PyObject_IsInstance(value.ptr(), numpy_types().integer) == 1;
+}
+
+std::string per_dimension(int rank) { return std::to_string(rank) + (rank == 1 ? " int" : " ints"); }
+
+// Items of a tuple or list of `rank` entries.
+py::tuple items_of(const std::string& function, const std::string& parameter, py::handle value, int rank,
+                   const std::string& rule) {
+  if (!is_sequence(value)) reject_type(function, parameter, rule, value);
+  const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(value.ptr()));
+  if (!items) throw py::error_already_set();
+  if (static_cast<int>(items.size()) != rank) reject(function, parameter, rule, printed(value));
+  return items;
+}
+
+bool is_pair(py::handle value) { return is_sequence(value) && PySequence_Size(value.ptr()) == 2; }
+
+PaddingRule padding_rule(const std::string& function, py::handle value) {
+  const std::string text = value.cast<std::string>();
+  if (text == "valid") return PaddingRule::explicit_pairs;
+  if (text == "same") return PaddingRule::same;
+  if (text == "same_lower") return PaddingRule::same_lower;
+  reject(function, "padding", R"("valid", "same" or "same_lower" where it is a string)", printed(value));
+}
+
+}  // namespace
+
+const NumpyTypes& numpy_types() {
+  static const NumpyTypes types = [] {
+    const py::module_ numpy = py::module_::import("numpy");
+    const auto keep = [](py::object type) { return type.release().ptr(); };
+    return NumpyTypes{keep(numpy.attr("integer")), keep(numpy.attr("bool_")), keep(numpy.attr("ma").attr("MaskedArray"))};
+  }();
+  return types;
+}
+
+std::string printed(py::handle value) {
+  std::string text = py::repr(value).cast<std::string>();
+  if (text.size() > kLongestPrint) text = text.substr(0, kLongestPrint) + "...";
+  return text;
+}
+
+void reject_type(const std::string& function, const std::string& parameter, const std::string& rule, py::handle value) {
+  throw InvalidType(must_be(function, parameter, rule, printed(value) + " of type " + Py_TYPE(value.ptr())->tp_name));
+}
+
+std::int64_t to_integer(const std::string& function, const std::string& parameter, py::handle value) {
+  if (!is_integer(value)) reject_type(function, parameter, "an int", value);
+  const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!number) throw py::error_already_set();
+  int overflow = 0;
+  const std::int64_t result = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  if (overflow != 0) reject(function, parameter, "an int of at most 64 bits", printed(value));
+  return result;
+}
+
+bool to_bool(const std::string& function, const std::string& parameter, py::handle value) {
+  if (value.ptr() == Py_True) return true;
+  if (value.ptr() == Py_False) return false;
+  if (PyObject_IsInstance(value.ptr(), numpy_types().boolean) != 1) reject_type(function, parameter, "a bool", value);
+  return PyObject_IsTrue(value.ptr()) == 1;
+}
+
+double to_real(const std::string& function, const std::string& parameter, py::handle value) {
+  const bool is_real = PyFloat_Check(value.ptr()) || is_integer(value) || py::hasattr(value, "is_integer");
+  if (!is_real || PyBool_Check(value.ptr()) || py::hasattr(value, "__len__")) reject_type(function, parameter, "a real number", value);
+  const double result = PyFloat_AsDouble(value.ptr());
+  if (result == -1.0 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    reject(function, parameter, "a real number of double precision", printed(value));
+  }
+  return result;
+}
+
+std::string to_text(const std::string& function, const std::string& parameter, py::handle value) {
+  if (!PyUnicode_Check(value.ptr())) reject_type(function, parameter, "a str", value);
+  const char* text = PyUnicode_AsUTF8(value.ptr());
+  if (text != nullptr) return text;
+  PyErr_Clear();  // a lone surrogate: no valid name holds one
+  reject(function, parameter, "a str of valid characters", printed(value));
+}
+
+Layout to_layout(const std::string& function, py::handle value) {
+  const std::string text = to_text(function, "layout", value);
+  if (text == "channels_first") return Layout::channels_first;
+  if (text == "channels_last") return Layout::channels_last;
+  reject(function, "layout", R"("channels_first" or "channels_last")", printed(value));
+}
+
+int to_thread_count(const std::string& function, py::handle value) {
+  constexpr std::int64_t kMostThreads = 1024;
+  if (value.is_none()) return 0;
+  const std::int64_t threads = to_integer(function, "num_threads", value);
+  require_range(function, "num_threads", threads, 1, kMostThreads);
+  return static_cast<int>(threads);
+}
+
+Shape to_shape(const std::string& function, const std::string& parameter, py::handle value) {
+  if (!is_sequence(value)) reject_type(function, parameter, "a tuple of ints", value);
+  Shape shape;
+  for (const py::handle item : py::reinterpret_borrow<py::object>(value)) shape.push_back(to_integer(function, parameter, item));
+  return shape;
+}
+
+Triple to_triple(const std::string& function, const std::string& parameter, py::handle value, int rank) {
+  Triple result{1, 1, 1};
+  if (is_integer(value)) {
+    result.fill(to_integer(function, parameter, value));
+    return result;
+  }
+  const py::tuple items = items_of(function, parameter, value, rank, "an int or a tuple of " + per_dimension(rank));
+  for (int i = 0; i < rank; ++i) result[i] = to_integer(function, parameter, items[i]);
+  return result;
+}
+
+Triple to_optional_triple(const std::string& function, const std::string& parameter, py::handle value, int rank) {
+  Triple result{0, 0, 0};
+  if (!is_sequence(value)) {
+    if (value.is_none()) return result;
+    result.fill(to_integer(function, parameter, value));
+    for (const std::int64_t entry : result) require_range(function, parameter, entry, 1, kLargestParameter);
+    return result;
+  }
+  const py::tuple items = items_of(function, parameter, value, rank, "an int or a tuple of " + per_dimension(rank) + " or None");
+  for (int i = 0; i < rank; ++i) {
+    if (items[i].is_none()) continue;
+    result[i] = to_integer(function, parameter, items[i]);
+    require_range(function, parameter, result[i], 1, kLargestParameter);
+  }
+  return result;
+}
+
+void set_padding(const std::string& function, py::handle value, int rank, WindowArguments& window) {
+  if (PyUnicode_Check(value.ptr())) {
+    window.rule = padding_rule(function, value);
+    return;
+  }
+  if (is_integer(value)) {
+    window.pad_low = window.pad_high = to_triple(function, "padding", value, rank);
+    return;
+  }
+  const std::string rule = "an int, " + per_dimension(rank) + ", " + std::to_string(rank) +
+                           " (low, high) pair(s), \"valid\", \"same\" or \"same_lower\"";
+  const py::tuple items = items_of(function, "padding", value, rank, rule);
+  for (int i = 0; i < rank; ++i) {
+    const py::handle item = items[i];
+    if (!is_pair(item)) {
+      if (is_sequence(item)) reject(function, "padding", rule, printed(value));
+      window.pad_low[i] = window.pad_high[i] = to_integer(function, "padding", item);
+      continue;
+    }
+    const auto pair = py::reinterpret_steal<py::tuple>(PySequence_Tuple(item.ptr()));
+    if (!pair) throw py::error_already_set();
+    window.pad_low[i] = to_integer(function, "padding", pair[0]);
+    window.pad_high[i] = to_integer(function, "padding", pair[1]);
+  }
+}
+
+int spatial_rank(const std::string& function, const std::string& parameter, std::size_t dimensions) {
+  if (dimensions >= 3 && dimensions <= 5) return static_cast<int>(dimensions) - 2;
+  reject(function, parameter, "an array of 3 to 5 dimensions (batch, channels and 1 to 3 spatial)",
+         std::to_string(dimensions) + " dimensions");
+}
+
+WindowArguments to_pool_window(const std::string& function, int rank, py::handle kernel_size, py::handle stride,
+                               py::handle padding, py::handle dilation, py::handle ceil_mode) {
+  WindowArguments window;
+  window.kernel = to_triple(function, "kernel_size", kernel_size, rank);
+  window.stride = stride.is_none() ? window.kernel : to_triple(function, "stride", stride, rank);
+  set_padding(function, padding, rank, window);
+  window.dilation = to_triple(function, "dilation", dilation, rank);
+  window.ceil_mode = to_bool(function, "ceil_mode", ceil_mode);
+  return window;
+}
+
+WindowArguments to_conv_window(const std::string& function, int rank, py::handle stride, py::handle padding,
+                               py::handle dilation) {
+  WindowArguments window;
+  window.stride = to_triple(function, "stride", stride, rank);
+  set_padding(function, padding, rank, window);
+  window.dilation = to_triple(function, "dilation", dilation, rank);
+  return window;
+}
+
+void set_divisor(const std::string& function, py::handle count_include_pad, py::handle divisor_override,
+                 PoolGeometry& geometry) {
+  geometry.divisor = to_bool(function, "count_include_pad", count_include_pad) ? Divisor::padded_window : Divisor::real_window;
+  if (divisor_override.is_none()) return;
+  geometry.divisor = Divisor::constant;
+  geometry.divisor_override = to_integer(function, "divisor_override", divisor_override);
+  require_range(function, "divisor_override", geometry.divisor_override, 1, kLargestParameter);
+}
+
+py::tuple to_tuple(const Shape& shape) {
+  py::tuple result(shape.size());
+  for (std::size_t i = 0; i < shape.size(); ++i) result[i] = py::int_(shape[i]);
+  return result;
+}
+
+}  // namespace convpool::bindings

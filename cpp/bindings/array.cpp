@@ -1,0 +1,102 @@
+#include "bindings/array.hpp"
+
+#include <utility>
+
+#include "geometry/error.hpp"
+
+namespace convpool::bindings {
+
+namespace {
+
+using py::detail::npy_api;
+
+bool is_masked(py::handle value) { return PyObject_IsInstance(value.ptr(), numpy_types().masked_array) == 1; }
+
+py::array require_array(const std::string& function, const std::string& parameter, py::handle value) {
+  const bool is_array = py::isinstance<py::array>(value);
+  const bool is_plain = is_array && Py_TYPE(value.ptr()) == npy_api::get().PyArray_Type_;
+  if (!is_array || (!is_plain && is_masked(value))) {
+    throw InvalidType(must_be(function, parameter, "a NumPy array", Py_TYPE(value.ptr())->tp_name));
+  }
+  return py::reinterpret_borrow<py::array>(value);
+}
+
+// First and one-past-last byte of the memory an array may touch.
+std::pair<const char*, const char*> byte_range(const py::array& array) {
+  const char* first = static_cast<const char*>(array.data());
+  const char* last = first;
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+    if (array.shape(i) == 0) return {first, first};
+    const py::ssize_t reach = array.strides(i) * (array.shape(i) - 1);
+    (reach < 0 ? first : last) += reach;
+  }
+  return {first, last + array.itemsize()};
+}
+
+bool is_contiguous(const py::array& array) {
+  constexpr int kNeeded = npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_;
+  return (array.flags() & kNeeded) == kNeeded;
+}
+
+std::string name_of(const py::dtype& dtype) { return "dtype " + py::str(static_cast<const py::object&>(dtype)).cast<std::string>(); }
+
+}  // namespace
+
+ArrayArgument::ArrayArgument(const std::string& function, const std::string& parameter, py::handle value)
+    : parameter_(parameter), array_(require_array(function, parameter, value)) {
+  const py::dtype dtype = array_.dtype();
+  const char order = dtype.byteorder();
+  if (order != '=' && order != '|') {
+    throw InvalidType(must_be(function, parameter, "an array of native byte order", name_of(dtype)));
+  }
+  type_ = {dtype.kind(), static_cast<int>(dtype.itemsize())};
+  shape_.assign(array_.shape(), array_.shape() + array_.ndim());
+}
+
+void ArrayArgument::require_float(const std::string& function) const {
+  if (type_ == kFloat32 || type_ == kFloat64) return;
+  throw InvalidType(must_be(function, parameter_, "an array of float32 or float64", name_of(array_.dtype())));
+}
+
+void ArrayArgument::require_integer(const std::string& function) const {
+  if (type_.kind == 'i' || type_.kind == 'u') return;
+  throw InvalidType(must_be(function, parameter_, "an array of integers", name_of(array_.dtype())));
+}
+
+void ArrayArgument::require_type(const std::string& function, const ArrayArgument& other) const {
+  if (type_ == other.type_) return;
+  throw InvalidType(must_be(function, parameter_, "of the same dtype as " + other.parameter_ + ", " + name_of(other.array_.dtype()),
+                            name_of(array_.dtype())));
+}
+
+void ArrayArgument::make_contiguous() {
+  if (is_contiguous(array_)) return;
+  constexpr int kFlags = npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_ | npy_api::NPY_ARRAY_ENSUREARRAY_;
+  PyObject* copy = npy_api::get().PyArray_FromAny_(array_.ptr(), nullptr, 0, 0, kFlags, nullptr);
+  if (copy == nullptr) throw py::error_already_set();
+  array_ = py::reinterpret_steal<py::array>(copy);
+}
+
+bool ArrayArgument::overlaps(const py::array& other) const {
+  const auto mine = byte_range(array_), theirs = byte_range(other);
+  return mine.first < theirs.second && theirs.first < mine.second;
+}
+
+py::array make_output(const std::string& function, const std::string& parameter, py::handle out, const Shape& shape,
+                      const py::dtype& dtype, std::initializer_list<const ArrayArgument*> inputs) {
+  if (out.is_none()) return py::array(dtype, std::vector<py::ssize_t>(shape.begin(), shape.end()));
+  const ArrayArgument target(function, parameter, out);
+  const py::array& array = target.array();
+  if (!array.dtype().equal(dtype)) {
+    throw InvalidType(must_be(function, parameter, "an array of " + name_of(dtype), name_of(array.dtype())));
+  }
+  require_shape(function, parameter, target.shape(), shape, "that of the result");
+  if (!array.writeable()) reject(function, parameter, "writable", "a read-only array");
+  if (!is_contiguous(array)) reject(function, parameter, "C-contiguous and aligned", "an array that is not");
+  for (const ArrayArgument* input : inputs) {
+    if (input->overlaps(array)) reject(function, parameter, "apart from the inputs in memory", "an overlap with " + input->parameter());
+  }
+  return array;
+}
+
+}  // namespace convpool::bindings

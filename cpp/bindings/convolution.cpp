@@ -1,0 +1,258 @@
+#include "convolution/convolution.hpp"
+
+#include <array>
+
+#include "bindings/array.hpp"
+#include "bindings/module.hpp"
+#include "geometry/error.hpp"
+
+namespace convpool::bindings {
+
+namespace {
+
+using Object = py::object;
+
+
+struct Bias {
+  std::optional<ArrayArgument> array;
+
+  Bias(const std::string& function, py::handle value, std::int64_t channels, const ArrayArgument& weight) {
+    if (value.is_none()) return;
+    array.emplace(function, "bias", value);
+    array->require_type(function, weight);
+    require_shape(function, "bias", array->shape(), {channels}, "one value per output channel");
+    array->make_contiguous();
+  }
+  template <class T>
+  const T* data() const { return array ? array->data<T>() : nullptr; }
+  // make_output skips overlap tests against the weight twice where there is no bias.
+  const ArrayArgument* or_else(const ArrayArgument& other) const { return array ? &*array : &other; }
+};
+
+TransposedArguments to_transposed(const std::string& function, py::handle output_padding, py::handle output_size, int rank) {
+  TransposedArguments transposed;
+  transposed.output_padding = to_triple(function, "output_padding", output_padding, rank);
+  transposed.has_output_size = !output_size.is_none();
+  if (transposed.has_output_size) transposed.output_size = to_triple(function, "output_size", output_size, rank);
+  return transposed;
+}
+
+std::array<bool, 3> to_needs(const std::string& function, py::handle needs) {
+  const std::string rule = "a tuple of 3 bools (input, weight, bias)";
+  if (!PyTuple_Check(needs.ptr()) && !PyList_Check(needs.ptr())) reject_type(function, "needs", rule, needs);
+  const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(needs.ptr()));
+  if (items.size() != 3) reject(function, "needs", rule, printed(needs));
+  return {to_bool(function, "needs", items[0]), to_bool(function, "needs", items[1]), to_bool(function, "needs", items[2])};
+}
+
+// The three entries of `out`, each None or an array.
+std::array<Object, 3> to_outputs(const std::string& function, py::handle out) {
+  if (out.is_none()) return {py::none(), py::none(), py::none()};
+  if (!PyTuple_Check(out.ptr()) || PyTuple_Size(out.ptr()) != 3) {
+    reject_type(function, "out", "a tuple of 3 arrays or None (input, weight, bias)", out);
+  }
+  const auto items = py::reinterpret_borrow<py::tuple>(out);
+  return {items[0], items[1], items[2]};
+}
+
+void require_apart(const std::string& function, const std::array<Object, 3>& arrays) {
+  for (int i = 0; i < 3; ++i)
+    for (int j = 0; j < i; ++j) {
+      if (arrays[i].is_none() || arrays[j].is_none()) continue;
+      const ArrayArgument first(function, "out", arrays[i]);
+      if (first.overlaps(py::reinterpret_borrow<py::array>(arrays[j])))
+        reject(function, "out", "three arrays apart in memory", "an overlap");
+    }
+}
+
+Object conv(Object input_object, Object weight_object, Object bias_object, Object stride, Object padding, Object dilation,
+            Object groups, Object layout, Object out, Object num_threads) {
+  const std::string function = "conv";
+  const Layout order = to_layout(function, layout);
+  const int threads = to_thread_count(function, num_threads);
+  ArrayArgument input(function, "input", input_object), weight(function, "weight", weight_object);
+  input.require_float(function);
+  weight.require_type(function, input);
+  const int rank = spatial_rank(function, "input", input.shape().size());
+  const ConvGeometry geometry =
+      make_conv_geometry(function, input.shape(), weight.shape(), to_conv_window(function, rank, stride, padding, dilation),
+                         to_integer(function, "groups", groups), order);
+  const Bias bias(function, bias_object, geometry.output.channels, weight);
+  py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(),
+                                 {&input, &weight, bias.or_else(weight)});
+  input.make_contiguous();
+  weight.make_contiguous();
+  with_float(input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(output);
+    const py::gil_scoped_release nogil;
+    conv_forward<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, threads);
+  });
+  return std::move(output);
+}
+
+Object conv_transpose(Object input_object, Object weight_object, Object bias_object, Object stride, Object padding,
+                      Object output_padding, Object groups, Object dilation, Object output_size, Object layout, Object out,
+                      Object num_threads) {
+  const std::string function = "conv_transpose";
+  const Layout order = to_layout(function, layout);
+  const int threads = to_thread_count(function, num_threads);
+  ArrayArgument input(function, "input", input_object), weight(function, "weight", weight_object);
+  input.require_float(function);
+  weight.require_type(function, input);
+  const int rank = spatial_rank(function, "input", input.shape().size());
+  const ConvGeometry geometry = make_conv_transpose_geometry(
+      function, input.shape(), weight.shape(), to_conv_window(function, rank, stride, padding, dilation),
+      to_transposed(function, output_padding, output_size, rank), to_integer(function, "groups", groups), order);
+  const Bias bias(function, bias_object, geometry.input.channels, weight);
+  py::array output = make_output(function, "out", out, geometry.input.shape(), input.array().dtype(),
+                                 {&input, &weight, bias.or_else(weight)});
+  input.make_contiguous();
+  weight.make_contiguous();
+  with_float(input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(output);
+    const py::gil_scoped_release nogil;
+    conv_grad_input<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, threads);
+  });
+  return std::move(output);
+}
+
+// Arrays of a backward call: checked, contiguous, with their three targets.
+struct Backward {
+  ArrayArgument grad_output, input, weight;
+  std::array<Object, 3> targets{py::none(), py::none(), py::none()};
+
+  Backward(const std::string& function, py::handle grad_object, py::handle input_object, py::handle weight_object)
+      : grad_output(function, "grad_output", grad_object),
+        input(function, "input", input_object),
+        weight(function, "weight", weight_object) {
+    input.require_float(function);
+    weight.require_type(function, input);
+    grad_output.require_type(function, input);
+  }
+
+  void prepare(const std::string& function, const Shape& output_shape, const std::array<bool, 3>& needs, py::handle out,
+               std::int64_t bias_channels) {
+    require_shape(function, "grad_output", grad_output.shape(), output_shape, "that of the forward output");
+    const std::array<Object, 3> given = to_outputs(function, out);
+    const Shape shapes[3] = {input.shape(), weight.shape(), {bias_channels}};
+    for (int i = 0; i < 3; ++i) {
+      if (!needs[i] && !given[i].is_none()) reject(function, "out", "None where needs is False", printed(given[i]));
+      if (needs[i])
+        targets[i] = make_output(function, "out", given[i], shapes[i], input.array().dtype(), {&grad_output, &input, &weight});
+    }
+    if (!out.is_none()) require_apart(function, targets);
+    grad_output.make_contiguous();
+    input.make_contiguous();
+    weight.make_contiguous();
+  }
+
+  template <class T>
+  T* target(int i) const {
+    return targets[i].is_none() ? nullptr : static_cast<T*>(py::reinterpret_borrow<py::array>(targets[i]).mutable_data());
+  }
+  py::tuple result() const { return py::make_tuple(targets[0], targets[1], targets[2]); }
+};
+
+py::tuple conv_backward(Object grad_output, Object input, Object weight, Object stride, Object padding, Object dilation,
+                        Object groups, Object needs, Object layout, Object out, Object num_threads) {
+  const std::string function = "conv_backward";
+  const Layout order = to_layout(function, layout);
+  const int threads = to_thread_count(function, num_threads);
+  Backward arrays(function, grad_output, input, weight);
+  const int rank = spatial_rank(function, "input", arrays.input.shape().size());
+  const ConvGeometry geometry = make_conv_geometry(function, arrays.input.shape(), arrays.weight.shape(),
+                                                   to_conv_window(function, rank, stride, padding, dilation),
+                                                   to_integer(function, "groups", groups), order);
+  arrays.prepare(function, geometry.output.shape(), to_needs(function, needs), out, geometry.output.channels);
+  with_float(arrays.input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T *grad_input = arrays.target<T>(0), *grad_weight = arrays.target<T>(1), *grad_bias = arrays.target<T>(2);
+    const T *x = arrays.input.data<T>(), *w = arrays.weight.data<T>(), *g = arrays.grad_output.data<T>();
+    const py::gil_scoped_release nogil;
+    if (grad_input != nullptr) conv_grad_input<T>(geometry, g, w, nullptr, grad_input, threads);
+    if (grad_weight != nullptr || grad_bias != nullptr) conv_grad_weight<T>(geometry, g, x, grad_weight, grad_bias, threads);
+  });
+  return arrays.result();
+}
+
+py::tuple conv_transpose_backward(Object grad_output, Object input, Object weight, Object stride, Object padding,
+                                  Object output_padding, Object groups, Object dilation, Object needs, Object output_size,
+                                  Object layout, Object out, Object num_threads) {
+  const std::string function = "conv_transpose_backward";
+  const Layout order = to_layout(function, layout);
+  const int threads = to_thread_count(function, num_threads);
+  Backward arrays(function, grad_output, input, weight);
+  const int rank = spatial_rank(function, "input", arrays.input.shape().size());
+  const ConvGeometry geometry = make_conv_transpose_geometry(
+      function, arrays.input.shape(), arrays.weight.shape(), to_conv_window(function, rank, stride, padding, dilation),
+      to_transposed(function, output_padding, output_size, rank), to_integer(function, "groups", groups), order);
+  arrays.prepare(function, geometry.input.shape(), to_needs(function, needs), out, geometry.input.channels);
+  with_float(arrays.input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T *grad_input = arrays.target<T>(0), *grad_weight = arrays.target<T>(1), *grad_bias = arrays.target<T>(2);
+    const T *x = arrays.input.data<T>(), *w = arrays.weight.data<T>(), *g = arrays.grad_output.data<T>();
+    const py::gil_scoped_release nogil;
+    // The passes swap: the gradient of a transposed convolution's input is a convolution of grad_output.
+    if (grad_input != nullptr) conv_forward<T>(geometry, g, w, nullptr, grad_input, threads);
+    if (grad_weight != nullptr) conv_grad_weight<T>(geometry, x, g, grad_weight, nullptr, threads);
+    if (grad_bias != nullptr) sum_channels<T>(geometry.input, g, grad_bias, threads);
+  });
+  return arrays.result();
+}
+
+ConvPass to_pass(const std::string& name) {
+  if (name == "forward") return ConvPass::forward;
+  return name == "grad_input" ? ConvPass::grad_input : ConvPass::grad_weight;
+}
+
+// For tests: which row of the plan serves a pass.
+std::string algorithm(Object input_shape, Object weight_shape, Object stride, Object padding, Object dilation, Object groups,
+                      const std::string& pass, Object layout) {
+  const std::string function = "conv_algorithm";
+  const Shape input = to_shape(function, "input_shape", input_shape);
+  const int rank = spatial_rank(function, "input_shape", input.size());
+  return conv_algorithm(make_conv_geometry(function, input, to_shape(function, "weight_shape", weight_shape),
+                                           to_conv_window(function, rank, stride, padding, dilation),
+                                           to_integer(function, "groups", groups), to_layout(function, layout)),
+                        to_pass(pass));
+}
+
+py::tuple conv_output_shape(Object input_shape, Object weight_shape, Object stride, Object padding, Object dilation,
+                            Object groups, Object layout) {
+  const std::string function = "conv_output_shape";
+  const Shape input = to_shape(function, "input_shape", input_shape);
+  const int rank = spatial_rank(function, "input_shape", input.size());
+  return to_tuple(make_conv_geometry(function, input, to_shape(function, "weight_shape", weight_shape),
+                                     to_conv_window(function, rank, stride, padding, dilation),
+                                     to_integer(function, "groups", groups), to_layout(function, layout))
+                      .output.shape());
+}
+
+py::tuple conv_transpose_output_shape(Object input_shape, Object weight_shape, Object stride, Object padding,
+                                      Object output_padding, Object groups, Object dilation, Object output_size,
+                                      Object layout) {
+  const std::string function = "conv_transpose_output_shape";
+  const Shape input = to_shape(function, "input_shape", input_shape);
+  const int rank = spatial_rank(function, "input_shape", input.size());
+  return to_tuple(make_conv_transpose_geometry(function, input, to_shape(function, "weight_shape", weight_shape),
+                                               to_conv_window(function, rank, stride, padding, dilation),
+                                               to_transposed(function, output_padding, output_size, rank),
+                                               to_integer(function, "groups", groups), to_layout(function, layout))
+                      .input.shape());
+}
+
+}  // namespace
+
+void bind_convolution(py::module_& module) {
+  module.def("conv", &conv);
+  module.def("conv_backward", &conv_backward);
+  module.def("conv_transpose", &conv_transpose);
+  module.def("conv_transpose_backward", &conv_transpose_backward);
+  module.def("conv_output_shape", &conv_output_shape);
+  module.def("conv_transpose_output_shape", &conv_transpose_output_shape);
+  module.def("conv_algorithm", &algorithm);
+}
+
+}  // namespace convpool::bindings

@@ -1,0 +1,71 @@
+// Shape helpers: the geometry of the core, seen from Python.
+#include <functional>
+
+#include "bindings/array.hpp"
+#include "bindings/module.hpp"
+#include "geometry/pool_geometry.hpp"
+
+namespace convpool::bindings {
+
+namespace {
+
+using Object = py::object;
+
+py::tuple pool_output_shape(Object input_shape, Object kernel_size, Object stride, Object padding, Object dilation,
+                            Object ceil_mode, Object layout) {
+  const std::string function = "pool_output_shape";
+  const Shape input = to_shape(function, "input_shape", input_shape);
+  const int rank = spatial_rank(function, "input_shape", input.size());
+  const WindowArguments window = to_pool_window(function, rank, kernel_size, stride, padding, dilation, ceil_mode);
+  return to_tuple(make_pool_geometry(function, input, window, to_layout(function, layout)).output.shape());
+}
+
+// An int64 array over the spatial extents, filled by value(z, y, x).
+py::array spatial_array(const Extents& extents, const std::function<std::int64_t(std::int64_t, std::int64_t, std::int64_t)>& value) {
+  const Shape shape = extents.shape();
+  const auto first = shape.begin() + (extents.layout == Layout::channels_first ? 2 : 1);
+  py::array_t<std::int64_t> result(std::vector<py::ssize_t>(first, first + extents.rank));
+  std::int64_t* target = result.mutable_data();
+  for (std::int64_t z = 0; z < extents.spatial[0]; ++z)
+    for (std::int64_t y = 0; y < extents.spatial[1]; ++y)
+      for (std::int64_t x = 0; x < extents.spatial[2]; ++x) *target++ = value(z, y, x);
+  return std::move(result);
+}
+
+py::array window_bounds(const Axis& axis) {
+  py::array_t<std::int64_t> bounds(std::vector<py::ssize_t>{axis.output, 2});
+  std::int64_t* target = bounds.mutable_data();
+  for (std::int64_t window = 0; window < axis.output; ++window) {
+    const WindowTaps taps = axis.taps(window);
+    *target++ = taps.first;
+    *target++ = taps.first + (taps.count - 1) * axis.dilation + 1;
+  }
+  return std::move(bounds);
+}
+
+py::tuple window_geometry(Object input_shape, Object kernel_size, Object stride, Object padding, Object dilation,
+                          Object ceil_mode, Object count_include_pad, Object divisor_override, Object layout) {
+  const std::string function = "window_geometry";
+  const Shape input = to_shape(function, "input_shape", input_shape);
+  const int rank = spatial_rank(function, "input_shape", input.size());
+  const WindowArguments window = to_pool_window(function, rank, kernel_size, stride, padding, dilation, ceil_mode);
+  PoolGeometry geometry = make_pool_geometry(function, input, window, to_layout(function, layout));
+  set_divisor(function, count_include_pad, divisor_override, geometry);
+  py::tuple windows(rank);
+  for (int i = 0; i < rank; ++i) windows[i] = window_bounds(geometry.axes[first_axis(rank) + i]);
+  const auto divisor = [&](auto z, auto y, auto x) { return geometry.divisor_of(z, y, x); };
+  const auto coverage = [&](auto z, auto y, auto x) {
+    return geometry.axes[0].covering(z).count * geometry.axes[1].covering(y).count * geometry.axes[2].covering(x).count;
+  };
+  return py::make_tuple(to_tuple(geometry.output.shape()), windows, spatial_array(geometry.output, divisor),
+                        spatial_array(geometry.input, coverage));
+}
+
+}  // namespace
+
+void bind_geometry(py::module_& module) {
+  module.def("pool_output_shape", &pool_output_shape);
+  module.def("window_geometry", &window_geometry);
+}
+
+}  // namespace convpool::bindings

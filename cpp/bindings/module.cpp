@@ -1,0 +1,26 @@
+#include "bindings/module.hpp"
+
+#include "bindings/arguments.hpp"
+#include "geometry/error.hpp"
+#include "runtime/isa.hpp"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The compiled core of convpool. Private: use the functions of the package.";
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const convpool::InvalidType& bad) {
+      py::set_error(PyExc_TypeError, bad.what());
+    }
+  });
+  convpool::bindings::numpy_types();
+  convpool::select_isa_from_environment();
+  convpool::bindings::bind_convolution(module);
+  convpool::bindings::bind_geometry(module);
+#ifdef CONVPOOL_WITH_POOLING
+  convpool::bindings::bind_pooling(module);
+#endif
+  convpool::bindings::bind_runtime(module);
+}

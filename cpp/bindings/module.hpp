@@ -1,0 +1,13 @@
+// One function per room of bindings; module.cpp calls them all.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace convpool::bindings {
+
+void bind_convolution(pybind11::module_& module);
+void bind_geometry(pybind11::module_& module);
+void bind_pooling(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
+
+}  // namespace convpool::bindings
