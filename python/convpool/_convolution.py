@@ -1,0 +1,277 @@
+"""Convolution and transposed convolution in 1, 2 or 3 spatial dimensions, with their gradients.
+
+Cross-correlation, as in every framework. Arrays are ``(N, C, *spatial)`` or, with ``layout="channels_last"``,
+``(N, *spatial, C)``. Every function releases the GIL and gives the same bits for every number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from . import _core
+from ._types import ConvGradients, Layout, PaddingLike, PerDimension
+
+__all__ = ["conv", "conv_backward", "conv_transpose", "conv_transpose_backward"]
+
+
+def conv(
+    input: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None = None,
+    stride: PerDimension = 1,
+    padding: PaddingLike = 0,
+    dilation: PerDimension = 1,
+    groups: int = 1,
+    *,
+    layout: Layout = "channels_first",
+    out: NDArray[Any] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Any]:
+    """Convolve a batch of signals, images or volumes with a bank of filters.
+
+    ``output[n, k, o] = bias[k] + sum over c, t of weight[k, c, t] * input[n, c, o * stride - pad + t * dilation]``,
+    where elements outside the input count as zero.
+
+    Parameters
+    ----------
+    input : ndarray of float32 or float64, shape (N, C_in, \\*spatial)
+        1 to 3 spatial dimensions; any strides and alignment, native byte order.
+    weight : ndarray, dtype of input, shape (C_out, C_in // groups, \\*kernel)
+        With ``layout="channels_last"``: ``(*kernel, C_in // groups, C_out)``.
+    bias : ndarray, dtype of input, shape (C_out,), optional
+    stride, dilation : int or one int per dimension, in elements
+        At least 1.
+    padding : int, one int per dimension, one (low, high) pair per dimension, "valid", "same" or "same_lower"
+        Zeros around the input, in elements. ``"same"`` gives ``ceil(extent / stride)`` outputs, the odd element at the
+        end (``"same_lower"``: at the start).
+    groups : int
+        Divides ``C_in`` and ``C_out``; ``groups=C_in`` is a depthwise convolution.
+    layout : "channels_first" or "channels_last"
+    out : ndarray, optional
+        Where to write the result: exact dtype and shape, C-contiguous, apart from the inputs in memory.
+    num_threads : int, optional
+        Threads for this call; by default those of `get_num_threads`.
+
+    Returns
+    -------
+    ndarray, dtype of input, shape (N, C_out, \\*output)
+        ``output = floor((extent + pad_low + pad_high - dilation * (kernel - 1) - 1) / stride) + 1``.
+
+    Raises
+    ------
+    TypeError
+        Not an array, unsupported or mixed dtypes, an argument of the wrong kind.
+    ValueError
+        A shape or value that does not fit; the message names the parameter, the rule and the value.
+    MemoryError
+        The result or the scratch memory cannot be allocated.
+
+    Notes
+    -----
+    NaN: as IEEE 754 says; a NaN reaches exactly the outputs whose window holds it.
+    Threads: output channels and pixels are shared out; the order of every sum is fixed.
+    Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations. Scratch memory: a packed copy of the weights
+    and at most 0.5 MB (float64) a thread.
+    Source: the definition is that of ``torch.nn.functional.conv2d`` and ONNX ``Conv``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(9.0).reshape(1, 1, 3, 3)
+    >>> conv(image, np.ones((1, 1, 2, 2)))
+    array([[[[ 8., 12.],
+             [20., 24.]]]])
+    """
+    return _core.conv(input, weight, bias, stride, padding, dilation, groups, layout, out, num_threads)
+
+
+def conv_transpose(
+    input: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None = None,
+    stride: PerDimension = 1,
+    padding: PaddingLike = 0,
+    output_padding: PerDimension = 0,
+    groups: int = 1,
+    dilation: PerDimension = 1,
+    *,
+    output_size: PerDimension | None = None,
+    layout: Layout = "channels_first",
+    out: NDArray[Any] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Any]:
+    """Transposed convolution: the adjoint of `conv` in its input, plus a bias.
+
+    Every input element adds its multiple of the kernel to the output, ``stride`` elements apart. No zeros are inserted:
+    each stride phase of the output is a small convolution of its own.
+
+    Parameters
+    ----------
+    input : ndarray of float32 or float64, shape (N, C_in, \\*spatial)
+    weight : ndarray, dtype of input, shape (C_in, C_out // groups, \\*kernel)
+        With ``layout="channels_last"``: ``(*kernel, C_out // groups, C_in)``.
+    bias : ndarray, dtype of input, shape (C_out,), optional
+    stride, dilation : int or one int per dimension
+    padding : as in `conv`
+        Of the convolution this is the adjoint of: it shortens the output. ``"same"``: ``extent * stride`` outputs.
+    output_padding : int or one int per dimension
+        Lengthens the output at its end; less than ``max(stride, dilation)``.
+    groups : int
+    output_size : int or one int per dimension, optional
+        The spatial extents of the output, instead of ``output_padding``.
+    layout, out, num_threads : as in `conv`
+
+    Returns
+    -------
+    ndarray, dtype of input, shape (N, C_out, \\*output)
+        ``output = (extent - 1) * stride - pad_low - pad_high + dilation * (kernel - 1) + 1 + output_padding``.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As `conv`.
+
+    Notes
+    -----
+    NaN: as IEEE 754 says. Threads: as `conv`.
+    Cost: ``2 * input.size * C_out // groups * kernel_taps`` operations; scratch memory as `conv`.
+    Source: ``torch.nn.functional.conv_transpose2d``, ONNX ``ConvTranspose``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv_transpose(np.array([[[1.0, 2.0]]]), np.ones((1, 1, 3)), stride=2)
+    array([[[1., 1., 3., 2., 2.]]])
+    """
+    return _core.conv_transpose(
+        input, weight, bias, stride, padding, output_padding, groups, dilation, output_size, layout, out, num_threads
+    )
+
+
+def conv_backward(
+    grad_output: NDArray[Any],
+    input: NDArray[Any],
+    weight: NDArray[Any],
+    stride: PerDimension = 1,
+    padding: PaddingLike = 0,
+    dilation: PerDimension = 1,
+    groups: int = 1,
+    *,
+    needs: tuple[bool, bool, bool] = (True, True, True),
+    layout: Layout = "channels_first",
+    out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None = None,
+    num_threads: int | None = None,
+) -> ConvGradients:
+    """Gradients of `conv` with respect to input, weight and bias.
+
+    Parameters
+    ----------
+    grad_output : ndarray, dtype of input, shape of the forward output
+    input, weight : ndarray
+        Those of the forward call; ``input`` is required for its shape even where only its gradient is needed.
+    stride, padding, dilation, groups, layout : as in the forward call
+    needs : (bool, bool, bool)
+        Which gradients to compute: input, weight, bias.
+    out : tuple of 3 arrays or None, optional
+        Where to write them; None entries are allocated.
+    num_threads : as in `conv`
+
+    Returns
+    -------
+    ConvGradients
+        ``(input, weight, bias)``; None where not needed.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As `conv`; ``grad_output`` must have the shape of the forward output.
+
+    Notes
+    -----
+    NaN: as IEEE 754 says. Threads: every gradient element has one order of summation, whatever their number.
+    Cost: each gradient costs as many operations as the forward pass. Scratch memory: for the input a packed copy of the
+    weights, for the weight up to 16 partial copies of it (at most 8 MB more than one), and at most 2 MB (float64) a thread.
+    Source: the adjoint of `conv`; see docs/convolution-backward.md.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gradients = conv_backward(np.ones((1, 1, 2)), np.array([[[1.0, 2.0, 4.0]]]), np.array([[[3.0, 5.0]]]))
+    >>> gradients.input, gradients.weight, gradients.bias
+    (array([[[3., 8., 5.]]]), array([[[3., 6.]]]), array([2.]))
+    """
+    return ConvGradients(
+        *_core.conv_backward(
+            grad_output, input, weight, stride, padding, dilation, groups, needs, layout, out, num_threads
+        )
+    )
+
+
+def conv_transpose_backward(
+    grad_output: NDArray[Any],
+    input: NDArray[Any],
+    weight: NDArray[Any],
+    stride: PerDimension = 1,
+    padding: PaddingLike = 0,
+    output_padding: PerDimension = 0,
+    groups: int = 1,
+    dilation: PerDimension = 1,
+    *,
+    needs: tuple[bool, bool, bool] = (True, True, True),
+    output_size: PerDimension | None = None,
+    layout: Layout = "channels_first",
+    out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None = None,
+    num_threads: int | None = None,
+) -> ConvGradients:
+    """Gradients of `conv_transpose` with respect to input, weight and bias.
+
+    Parameters
+    ----------
+    grad_output : ndarray, dtype of input, shape of the forward output
+    input, weight : ndarray
+        Those of the forward call.
+    stride, padding, output_padding, groups, dilation, output_size, layout : as in the forward call
+    needs, out, num_threads : as in `conv_backward`
+
+    Returns
+    -------
+    ConvGradients
+        ``(input, weight, bias)``; None where not needed.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As `conv_backward`.
+
+    Notes
+    -----
+    NaN: as IEEE 754 says. Threads: as `conv_backward`.
+    Cost: as the forward pass, for each gradient; the gradient of the input is a `conv` of ``grad_output``.
+    Source: the adjoint of `conv_transpose`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gradients = conv_transpose_backward(np.ones((1, 1, 3)), np.array([[[1.0, 2.0]]]), np.array([[[3.0, 5.0]]]))
+    >>> gradients.input, gradients.weight, gradients.bias
+    (array([[[8., 8.]]]), array([[[3., 3.]]]), array([3.]))
+    """
+    return ConvGradients(
+        *_core.conv_transpose_backward(
+            grad_output,
+            input,
+            weight,
+            stride,
+            padding,
+            output_padding,
+            groups,
+            dilation,
+            needs,
+            output_size,
+            layout,
+            out,
+            num_threads,
+        )
+    )
