@@ -4,7 +4,10 @@ static double fma_peak(std::int64_t rounds) {
   constexpr int kChains = 12;  // more than ports * latency of any core so far
   Vector<float> sum[kChains];
 #pragma GCC unroll 12
-  for (int i = 0; i < kChains; ++i) sum[i] = broadcast(1.0f);
+  for (int i = 0; i < kChains; ++i) {
+    sum[i] = broadcast(1.0f);
+    asm volatile("" : "+m"(sum[i]));  // the compiler must not see that all chains are the same
+  }
   Vector<float> factor = broadcast(0.999999f), term = broadcast(1e-6f);
   for (std::int64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
