@@ -6,8 +6,6 @@ spatial dimensions. `convpool.reference` has the same functions in plain NumPy; 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ._convolution import conv, conv_backward, conv_transpose, conv_transpose_backward
 from ._geometry import conv_output_shape, conv_transpose_output_shape, pool_output_shape, window_geometry
 from ._runtime import get_num_threads, num_threads, set_num_threads, show_config
