@@ -6,7 +6,7 @@ namespace convpool::bindings {
 
 namespace {
 
-constexpr std::size_t kLongestPrint = 80;
+constexpr Py_ssize_t kLongestPrint = 80;  // characters
 
 bool is_sequence(py::handle value) { return PyTuple_Check(value.ptr()) || PyList_Check(value.ptr()); }
 
@@ -31,7 +31,7 @@ py::tuple items_of(const std::string& function, const std::string& parameter, py
 bool is_pair(py::handle value) { return is_sequence(value) && PySequence_Size(value.ptr()) == 2; }
 
 PaddingRule padding_rule(const std::string& function, py::handle value) {
-  const std::string text = value.cast<std::string>();
+  const std::string text = to_text(function, "padding", value);
   if (text == "valid") return PaddingRule::explicit_pairs;
   if (text == "same") return PaddingRule::same;
   if (text == "same_lower") return PaddingRule::same_lower;
@@ -50,9 +50,17 @@ const NumpyTypes& numpy_types() {
 }
 
 std::string printed(py::handle value) {
-  std::string text = py::repr(value).cast<std::string>();
-  if (text.size() > kLongestPrint) text = text.substr(0, kLongestPrint) + "...";
-  return text;
+  const auto text = py::reinterpret_steal<py::object>(PyObject_Repr(value.ptr()));
+  if (!text) {  // such as an int of thousands of digits
+    if (PyErr_ExceptionMatches(PyExc_Exception) == 0) throw py::error_already_set();
+    PyErr_Clear();
+    return std::string("an unprintable ") + Py_TYPE(value.ptr())->tp_name;
+  }
+  const bool is_long = PyUnicode_GetLength(text.ptr()) > kLongestPrint;
+  const auto start = py::reinterpret_steal<py::object>(PyUnicode_Substring(text.ptr(), 0, kLongestPrint));
+  const auto bytes = py::reinterpret_steal<py::bytes>(PyUnicode_AsEncodedString(start.ptr(), "utf-8", "backslashreplace"));
+  if (!bytes) throw py::error_already_set();
+  return static_cast<std::string>(bytes) + (is_long ? "..." : "");
 }
 
 void reject_type(const std::string& function, const std::string& parameter, const std::string& rule, py::handle value) {
@@ -89,8 +97,9 @@ double to_real(const std::string& function, const std::string& parameter, py::ha
 
 std::string to_text(const std::string& function, const std::string& parameter, py::handle value) {
   if (!PyUnicode_Check(value.ptr())) reject_type(function, parameter, "a str", value);
-  const char* text = PyUnicode_AsUTF8(value.ptr());
-  if (text != nullptr) return text;
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
+  if (text != nullptr) return std::string(text, static_cast<std::size_t>(size));
   PyErr_Clear();  // a lone surrogate: no valid name holds one
   reject(function, parameter, "a str of valid characters", printed(value));
 }

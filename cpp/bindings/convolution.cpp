@@ -21,7 +21,9 @@ struct Bias {
     array.emplace(function, "bias", value);
     array->require_type(function, weight);
     require_shape(function, "bias", array->shape(), {channels}, "one value per output channel");
-    array->make_contiguous();
+  }
+  void make_contiguous() {
+    if (array) array->make_contiguous();
   }
   template <class T>
   const T* data() const { return array ? array->data<T>() : nullptr; }
@@ -77,11 +79,12 @@ Object conv(Object input_object, Object weight_object, Object bias_object, Objec
   const ConvGeometry geometry =
       make_conv_geometry(function, input.shape(), weight.shape(), to_conv_window(function, rank, stride, padding, dilation),
                          to_integer(function, "groups", groups), order);
-  const Bias bias(function, bias_object, geometry.output.channels, weight);
+  Bias bias(function, bias_object, geometry.output.channels, weight);
   py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(),
                                  {&input, &weight, bias.or_else(weight)});
   input.make_contiguous();
   weight.make_contiguous();
+  bias.make_contiguous();
   with_float(input.type(), [&](auto zero) {
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
@@ -104,11 +107,12 @@ Object conv_transpose(Object input_object, Object weight_object, Object bias_obj
   const ConvGeometry geometry = make_conv_transpose_geometry(
       function, input.shape(), weight.shape(), to_conv_window(function, rank, stride, padding, dilation),
       to_transposed(function, output_padding, output_size, rank), to_integer(function, "groups", groups), order);
-  const Bias bias(function, bias_object, geometry.input.channels, weight);
+  Bias bias(function, bias_object, geometry.input.channels, weight);
   py::array output = make_output(function, "out", out, geometry.input.shape(), input.array().dtype(),
                                  {&input, &weight, bias.or_else(weight)});
   input.make_contiguous();
   weight.make_contiguous();
+  bias.make_contiguous();
   with_float(input.type(), [&](auto zero) {
     using T = decltype(zero);
     T* target = mutable_data<T>(output);

@@ -105,12 +105,13 @@ Axis make_axis(const std::string& function, const AxisRequest& request) {
     axis.pad_high = total - axis.pad_low;
     return axis;
   }
-  const std::int64_t slack = axis.input + axis.pad_low + axis.pad_high - axis.kernel_extent();
-  if (slack < 0) {
-    reject(function, "kernel", "no larger than the padded input", "dilated extent " + std::to_string(axis.kernel_extent()) +
-           " for a padded extent of " + std::to_string(axis.input + axis.pad_low + axis.pad_high));
+  const std::int64_t padded = axis.input + axis.pad_low + axis.pad_high;
+  const std::int64_t slack = padded - axis.kernel_extent();
+  axis.output = (request.ceil_mode ? ceil_divide(slack, axis.stride) : floor_divide(slack, axis.stride)) + 1;
+  if (axis.output < 1) {
+    reject(function, "kernel", "no larger than the padded input",
+           "dilated extent " + std::to_string(axis.kernel_extent()) + " for a padded extent of " + std::to_string(padded));
   }
-  axis.output = (request.ceil_mode ? ceil_divide(slack, axis.stride) : slack / axis.stride) + 1;
   if (request.ceil_mode && (axis.output - 1) * axis.stride >= axis.input + axis.pad_low) {
     axis.output -= 1;  // PyTorch's rule: a last window must start inside the input or the low padding
   }
