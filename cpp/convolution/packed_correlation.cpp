@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "convolution/job_list.hpp"
 #include "convolution/panel.hpp"
+#include "convolution/weight_tiles.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -15,14 +17,6 @@ namespace {
 constexpr Index kDepthChunk = 128;
 constexpr Index kMostTaskRows = 256;  // target channels a task keeps in its result block
 
-// Rows are cut into equal tiles no larger than the kernels' largest: 12 rows are 6 + 6, not 8 + 4.
-struct RowTiles {
-  Index rows, tile_rows;
-  RowTiles(Index total, Index largest) noexcept
-      : rows(total), tile_rows(ceil_divide(total, ceil_divide(total, largest))) {}
-  Index rows_at(Index row) const noexcept { return std::min(tile_rows, rows - row); }
-};
-
 // One correlation, cut into tasks of (group, block of rows, block of pixels).
 struct Job {
   const Correlation* part;
@@ -33,7 +27,6 @@ struct Job {
   Index first_task;
 
   Index tasks() const { return part->groups * row_tasks * pixel_tasks; }
-  Index packed_elements() const { return part->groups * part->rows * part->depth(); }
 };
 
 Index rows_per_task(const Correlation& part, const RowTiles& tiles, int threads) {
@@ -51,39 +44,10 @@ std::vector<Job> make_jobs(const std::vector<Correlation>& parts, Index largest_
     const RowTiles tiles(part.rows, largest_rows);
     const Index task_rows = rows_per_task(part, tiles, threads);
     jobs.push_back({&part, tiles, packed, task_rows, ceil_divide(part.rows, task_rows), pixel_blocks(part), tasks});
-    packed += jobs.back().packed_elements();
+    packed += packed_weight_elements(part);
     tasks += jobs.back().tasks();
   }
   return jobs;
-}
-
-const Job& job_of(const std::vector<Job>& jobs, Index task) noexcept {
-  const auto after = std::upper_bound(jobs.begin(), jobs.end(), task,
-                                      [](Index value, const Job& job) { return value < job.first_task; });
-  return *(after - 1);
-}
-
-// Weights of one tile of rows as [depth][rows].
-template <class T>
-void pack_weight_tile(const Correlation& part, const T* weight, Index row, Index rows, T* packed) noexcept {
-  for (std::size_t tap = 0; tap < part.taps.size(); ++tap) {
-    const T* of_tap = weight + part.taps[tap].weight_offset + row * part.weight_row_stride;
-    for (Index channel = 0; channel < part.channels; ++channel)
-      for (Index r = 0; r < rows; ++r)
-        *packed++ = of_tap[r * part.weight_row_stride + channel * part.weight_channel_stride];
-  }
-}
-
-template <class T>
-void pack_weights(const Job& job, const T* weight, T* packed, int threads) {
-  const Correlation& part = *job.part;
-  const Index tiles = ceil_divide(part.rows, job.tiles.tile_rows);
-  const int workers = worker_count(threads, part.groups * tiles, job.packed_elements());
-  parallel_for(part.groups * tiles, workers, [&](Index task, int) {
-    const Index group = task / tiles, row = task % tiles * job.tiles.tile_rows;
-    pack_weight_tile(part, weight + group * part.weight_group_stride, row, job.tiles.rows_at(row),
-                     packed + job.packed_offset + (group * part.rows + row) * part.depth());
-  });
 }
 
 // result[row][pixel] += packed weights * panel, for one chunk of the depth.
@@ -140,12 +104,13 @@ void run_packed(const KernelTable* table, const std::vector<Correlation>& parts,
   if (tasks == 0) return;
   Index work = 0, most_rows = 0;
   for (const Job& job : jobs) {
-    work += job.packed_elements() * job.part->pixels() / 8;
+    work += packed_weight_elements(*job.part) * job.part->pixels() / 8;
     most_rows = std::max(most_rows, job.task_rows);
   }
-  const Workspace packed_memory(1, static_cast<std::size_t>(jobs.back().packed_offset + jobs.back().packed_elements()) * sizeof(T));
+  const Workspace packed_memory(1, static_cast<std::size_t>(jobs.back().packed_offset + packed_weight_elements(*jobs.back().part)) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs) pack_weights(job, weight, packed, threads);
+  for (const Job& job : jobs)
+    pack_weights(*job.part, job.tiles.tile_rows, weight, packed + job.packed_offset, threads);
 
   const int workers = worker_count(threads, tasks, work);
   const auto carve = [most_rows](Carver carver, T*& panel, T*& result) {

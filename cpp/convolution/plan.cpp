@@ -1,7 +1,10 @@
 // The plan: one ordered list of algorithms; the first that accepts wins, the reference is last and accepts everything.
 // A new algorithm is one row here and one file beside this one.
+#include <algorithm>
+
 #include "convolution/convolution.hpp"
 #include "convolution/packed_correlation.hpp"
+#include "convolution/row_tiles.hpp"
 #include "reference/convolution.hpp"
 #include "runtime/isa.hpp"
 
@@ -15,25 +18,57 @@ using Parts = std::vector<Correlation>;
 template <class T>
 struct Algorithm {
   const char* name;
-  bool (*accepts)(const ConvGeometry& geometry, ConvPass pass, const KernelTable* table);
+  bool (*accepts)(const KernelTable* table, const Correlation& part, ConvPass pass);
   void (*correlate)(const KernelTable* table, const Parts& parts, const T* source, const T* weight, const T* bias,
                     T* target, int num_threads);
   void (*grad_weight)(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
                       T* grad_weight, T* grad_bias, int num_threads);
 };
 
-template <class T>
-constexpr Algorithm<T> kPlan[] = {
-    {"packed_tiles", [](const ConvGeometry&, ConvPass, const KernelTable* table) { return table != nullptr; },
-     run_packed<T>, packed_grad_weight<T>},
-    {"reference", [](const ConvGeometry&, ConvPass, const KernelTable*) { return true; }, reference::correlate<T>,
-     reference::correlate_grad_weight<T>},
-};
+bool accepts_rows(const KernelTable* table, const Correlation& part, ConvPass pass) {
+  if (table == nullptr) return false;
+  return pass == ConvPass::grad_weight ? row_grad_weight_accepts(part) : row_tiles_accept(part);
+}
+
+bool has_kernels(const KernelTable* table, const Correlation&, ConvPass) { return table != nullptr; }
+
+bool always(const KernelTable*, const Correlation&, ConvPass) { return true; }
+
+// The same target without channels to read: its only gradient is that of the bias.
+Correlation bias_part(const Correlation& part) {
+  Correlation sums = part;
+  sums.rows = part.groups * part.rows;
+  sums.groups = 1;
+  sums.channels = 0;
+  sums.taps.clear();
+  return sums;
+}
 
 template <class T>
-const Algorithm<T>& choose(const ConvGeometry& geometry, ConvPass pass, const KernelTable* table) {
+void row_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output, T* grad_weight,
+                   T* grad_bias, int num_threads) {
+  if (grad_weight != nullptr) row_grad_weight(table, part, source, grad_output, grad_weight, num_threads);
+  if (grad_bias != nullptr)
+    packed_grad_weight<T>(table, bias_part(part), source, grad_output, nullptr, grad_bias, num_threads);
+}
+
+template <class T>
+constexpr Algorithm<T> kPlan[] = {
+    {"row_tiles", accepts_rows, run_row_tiles<T>, row_gradients<T>},
+    {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>},
+    {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>},
+};
+
+// The largest part decides for all: parts of one pass differ in their taps only.
+const Correlation& largest(const Parts& parts) {
+  return *std::max_element(parts.begin(), parts.end(),
+                           [](const Correlation& a, const Correlation& b) { return a.depth() < b.depth(); });
+}
+
+template <class T>
+const Algorithm<T>& choose(const KernelTable* table, const Correlation& part, ConvPass pass) {
   const Algorithm<T>* algorithm = kPlan<T>;
-  while (!algorithm->accepts(geometry, pass, table)) ++algorithm;
+  while (!algorithm->accepts(table, part, pass)) ++algorithm;
   return *algorithm;
 }
 
@@ -47,41 +82,50 @@ Correlation channel_sums(const Extents& extents) {
   return part;
 }
 
+template <class T>
+void correlate(const Parts& parts, ConvPass pass, const T* source, const T* weight, const T* bias, T* target, int num_threads) {
+  const KernelTable* table = selected_kernels();
+  choose<T>(table, largest(parts), pass).correlate(table, parts, source, weight, bias, target, num_threads);
+}
+
+template <class T>
+void correlate_gradients(const Correlation& part, const T* source, const T* grad_output, T* grad_weight, T* grad_bias,
+                         int num_threads) {
+  const KernelTable* table = selected_kernels();
+  choose<T>(table, part, ConvPass::grad_weight)
+      .grad_weight(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
+}
+
 }  // namespace
 
 template <class T>
 void conv_forward(const ConvGeometry& geometry, const T* input, const T* weight, const T* bias, T* output,
                   int num_threads) {
-  const KernelTable* table = selected_kernels();
-  choose<T>(geometry, ConvPass::forward, table)
-      .correlate(table, {forward_correlation(geometry)}, input, weight, bias, output, num_threads);
+  correlate({forward_correlation(geometry)}, ConvPass::forward, input, weight, bias, output, num_threads);
 }
 
 template <class T>
 void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T* weight, const T* bias, T* grad_input,
                      int num_threads) {
-  const KernelTable* table = selected_kernels();
-  choose<T>(geometry, ConvPass::grad_input, table)
-      .correlate(table, grad_input_correlations(geometry), grad_output, weight, bias, grad_input, num_threads);
+  correlate(grad_input_correlations(geometry), ConvPass::grad_input, grad_output, weight, bias, grad_input, num_threads);
 }
 
 template <class T>
 void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight, T* grad_bias,
                       int num_threads) {
-  const KernelTable* table = selected_kernels();
-  choose<T>(geometry, ConvPass::grad_weight, table)
-      .grad_weight(table, forward_correlation(geometry), input, grad_output, grad_weight, grad_bias, num_threads);
+  correlate_gradients(forward_correlation(geometry), input, grad_output, grad_weight, grad_bias, num_threads);
 }
 
 template <class T>
 void sum_channels(const Extents& extents, const T* values, T* sums, int num_threads) {
   const KernelTable* table = selected_kernels();
-  const auto grad_weight = table == nullptr ? reference::correlate_grad_weight<T> : packed_grad_weight<T>;
-  grad_weight(table, channel_sums(extents), nullptr, values, nullptr, sums, num_threads);
+  const auto gradients = table == nullptr ? reference::correlate_grad_weight<T> : packed_grad_weight<T>;
+  gradients(table, channel_sums(extents), nullptr, values, nullptr, sums, num_threads);
 }
 
 const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass) {
-  return choose<float>(geometry, pass, selected_kernels()).name;
+  const Correlation part = pass == ConvPass::grad_input ? largest(grad_input_correlations(geometry)) : forward_correlation(geometry);
+  return choose<float>(selected_kernels(), part, pass).name;
 }
 
 template void conv_forward(const ConvGeometry&, const float*, const float*, const float*, float*, int);

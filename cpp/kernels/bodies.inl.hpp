@@ -1,6 +1,8 @@
 // The list of kernel bodies. An isa_<x>.cpp includes it inside its own namespace, so a new kernel touches no ISA file
 // and a new ISA no kernel.
 #include "kernels/lanes.inl.hpp"
+#include "kernels/moves.inl.hpp"
+#include "kernels/row_convolution.inl.hpp"
 #include "kernels/convolution.inl.hpp"
 #include "kernels/pooling_taps.inl.hpp"
 #include "kernels/pooling_rows.inl.hpp"

@@ -8,7 +8,7 @@
 namespace convpool::avx2 {
 
 // Largest accumulator tiles that leave registers for the operands.
-constexpr int kWeightRows = 4, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 2;
+constexpr int kWeightRows = 4, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 2, kRowVectors = 3;
 
 #include "kernels/vector.inl.hpp"
 

@@ -22,6 +22,33 @@ constexpr int kMostTileVectors = 4;
 template <class T>
 using TileFunction = void (*)(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Index depth);
 
+// c[row][v][lane] += sum over entries p of a[p][row] * b[offsets[p] + v * b_vector + lane]: taps of padded rows, read where
+// they lie. The vectors of a tile are neighbours in a row or one below the other; the strides say which.
+template <class T>
+struct RowTile {
+  const T* a;  // [depth][rows]
+  const T* b;
+  Index b_vector;
+  const Index* offsets;
+  T* c;
+  Index c_row, c_vector;
+  Index depth;
+};
+
+// Rows of two images that are multiplied element by element and summed, at several relative positions.
+template <class T>
+struct DotRows {
+  const T* rows;        // [count][row_pitch]
+  Index row_pitch;
+  const T* shifted;     // the row that meets row i at tap t starts at shifted + i * shifted_pitch + offsets[t]
+  Index shifted_pitch;
+  const Index* offsets;
+  Index count, columns;
+};
+
+constexpr int kMostRowTileRows = 4;
+constexpr int kDotTaps = 8;
+
 template <class T>
 struct ConvKernels {
   int lanes;            // elements in a vector
@@ -31,6 +58,10 @@ struct ConvKernels {
   int channel_vectors;
   TileFunction<T> tile_from_weights[kMostTileRows][kMostTileVectors];  // [rows - 1][vectors - 1]; null where too large
   TileFunction<T> tile_from_block[kMostTileRows][kMostTileVectors];
+  int row_vectors;      // most vectors of a row tile
+  void (*row_tile[kMostRowTileRows][kMostTileVectors])(const RowTile<T>& tile);  // [rows - 1][vectors - 1], null if too large
+  // sums[t][lane] += products at tap t, lane by lane; [taps - 1].
+  void (*dot_rows[kDotTaps])(const DotRows<T>& dot, T* sums);
   // Copies rows x columns elements between two strided matrices (strides in elements), transposing in registers where
   // one side runs along rows and the other along columns.
   void (*move_block)(Index rows, Index columns, const T* source, Index source_row, Index source_column, T* target,

@@ -1,0 +1,84 @@
+#include "convolution/padded_rows.hpp"
+
+#include <algorithm>
+
+namespace convpool {
+
+namespace {
+
+// Positions i in [first, stop) with 0 <= start + i * step < extent.
+struct Inside {
+  Index first, stop;
+  Inside(Index start, Index step, Index extent, Index count) noexcept
+      : first(std::min(count, start >= 0 ? 0 : ceil_divide(-start, step))),
+        stop(std::clamp(extent > start ? ceil_divide(extent - start, step) : 0, first, count)) {}
+};
+
+}  // namespace
+
+PaddedRows::PaddedRows(const Correlation& part, Index rows, Index columns) : step_y_(part.step[1]), step_x_(part.step[2]) {
+  Index span[kAxes] = {0, 0, 0};
+  std::fill(least_, least_ + kAxes, 0);
+  for (int axis = 0; axis < kAxes && !part.taps.empty(); ++axis) {
+    const auto [least, most] = std::minmax_element(part.taps.begin(), part.taps.end(), [axis](const Tap& a, const Tap& b) {
+      return a.offset[axis] < b.offset[axis];
+    });
+    least_[axis] = least->offset[axis];
+    span[axis] = most->offset[axis] - least->offset[axis];
+  }
+  depth_ = span[0] + 1;
+  rows_ = (rows - 1) * step_y_ + span[1] + 1;
+  phases_ = std::min(step_x_, span[2] + 1);
+  phase_pitch_ = columns + span[2] / step_x_;
+  row_pitch_ = phases_ * phase_pitch_;
+}
+
+Index PaddedRows::tap_offset(const Tap& tap) const noexcept {
+  const Index column = tap.offset[2] - least_[2];
+  return ((tap.offset[0] - least_[0]) * rows_ + tap.offset[1] - least_[1]) * row_pitch_ +
+         column % step_x_ * phase_pitch_ + column / step_x_;
+}
+
+// One z plane and one phase of all channels. Channels first, a move runs over the rows of one channel; channels last,
+// over the channels of one row, transposing.
+template <class T>
+void PaddedRows::pack_phase(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels, Index z,
+                            Index first_y, Index first_x, T* tile) const noexcept {
+  const Grid& grid = part.source;
+  if (z < 0 || z >= grid.extent[0]) return;
+  const Inside rows(first_y, 1, grid.extent[1], rows_), columns(first_x, step_x_, grid.extent[2], phase_pitch_);
+  const Index row_count = rows.stop - rows.first, column_count = columns.stop - columns.first;
+  if (row_count <= 0 || column_count <= 0) return;
+  const Index x_stride = grid.axis_stride[2];
+  source += z * grid.axis_stride[0] + (first_y + rows.first) * grid.axis_stride[1] +
+            (first_x + columns.first * step_x_) * x_stride;
+  tile += rows.first * row_pitch_ + columns.first;
+  if (x_stride == 1 || grid.channel_stride != 1) {
+    for (Index channel = 0; channel < channels; ++channel)
+      kernels.move_block(row_count, column_count, source + channel * grid.channel_stride, grid.axis_stride[1],
+                         step_x_ * x_stride, tile + channel * channel_pitch(), row_pitch_, 1);
+  } else {
+    for (Index row = 0; row < row_count; ++row)
+      kernels.move_block(channels, column_count, source + row * grid.axis_stride[1], 1, step_x_ * x_stride,
+                         tile + row * row_pitch_, channel_pitch(), 1);
+  }
+}
+
+template <class T>
+void PaddedRows::pack(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channel, Index channels,
+                      const TargetBox& box, T* tile) const noexcept {
+  std::fill(tile, tile + channels * channel_pitch(), T{0});
+  source += box.batch * part.source.batch_stride + channel * part.source.channel_stride;
+  for (Index plane = 0; plane < depth_; ++plane)
+    for (Index phase = 0; phase < phases_; ++phase)
+      pack_phase(part, kernels, source, channels, box.z * part.step[0] + least_[0] + plane,
+                 box.y * step_y_ + least_[1], box.x * step_x_ + least_[2] + phase,
+                 tile + plane * rows_ * row_pitch_ + phase * phase_pitch_);
+}
+
+template void PaddedRows::pack(const Correlation&, const ConvKernels<float>&, const float*, Index, Index, const TargetBox&,
+                               float*) const noexcept;
+template void PaddedRows::pack(const Correlation&, const ConvKernels<double>&, const double*, Index, Index, const TargetBox&,
+                               double*) const noexcept;
+
+}  // namespace convpool

@@ -1,0 +1,46 @@
+#include "convolution/row_cut.hpp"
+
+#include <algorithm>
+
+namespace convpool {
+
+namespace {
+
+constexpr Index kMostBoxColumns = 512;
+constexpr std::size_t kWantedTileBytes = 24 << 10;  // of one group: half of a first-level cache
+
+}  // namespace
+
+TargetBox RowCut::box(const Correlation& part, Index index) const noexcept {
+  TargetBox box{};
+  box.x = index % x_boxes * box_columns;
+  index /= x_boxes;
+  box.y = index % y_boxes * box_rows;
+  index /= y_boxes;
+  box.z = index % part.target.extent[0];
+  box.batch = index / part.target.extent[0];
+  box.rows = std::min(box_rows, part.target.extent[1] - box.y);
+  box.columns = std::min(box_columns, part.target.extent[2] - box.x);
+  return box;
+}
+
+RowCut make_row_cut(const Correlation& part, Index lanes, std::size_t element_bytes) {
+  RowCut cut{};
+  const bool is_transposed = part.source.channel_stride == 1;
+  cut.group_block = is_transposed ? std::clamp<Index>(ceil_divide(lanes, std::max(part.channels, part.rows)), 1, part.groups) : 1;
+  cut.group_blocks = ceil_divide(part.groups, cut.group_block);
+  cut.box_columns = std::min(part.target.extent[2], kMostBoxColumns);
+  cut.x_boxes = ceil_divide(part.target.extent[2], cut.box_columns);
+  cut.padded_columns = ceil_divide(cut.box_columns, lanes) * lanes;
+  const auto tile_bytes = [&](Index rows) {
+    const PaddedRows tile(part, rows, cut.padded_columns);
+    return static_cast<std::size_t>(part.channels * tile.channel_pitch()) * element_bytes;
+  };
+  cut.box_rows = part.target.extent[1];
+  while (cut.box_rows > 4 && tile_bytes(cut.box_rows) > kWantedTileBytes) cut.box_rows = ceil_divide(cut.box_rows, 2);
+  cut.y_boxes = ceil_divide(part.target.extent[1], cut.box_rows);
+  cut.boxes = part.batch * part.target.extent[0] * cut.y_boxes * cut.x_boxes;
+  return cut;
+}
+
+}  // namespace convpool

@@ -1,0 +1,170 @@
+#include "convolution/row_tiles.hpp"
+
+#include <algorithm>
+
+#include "convolution/job_list.hpp"
+#include "convolution/row_cut.hpp"
+#include "convolution/weight_tiles.hpp"
+#include "runtime/parallel.hpp"
+#include "runtime/workspace.hpp"
+
+namespace convpool {
+
+namespace {
+
+constexpr Index kDepthChunk = 128;                       // products summed in a register, as in packed tiles
+constexpr std::size_t kMostTileBytes = 512 << 10;  // of the padded source, at the smallest box
+
+// One correlation with its cut and the offset of every depth entry in the tile.
+struct Job {
+  const Correlation* part;
+  RowCut cut;
+  PaddedRows tile;
+  std::vector<Index> offsets;
+  Index packed_offset, first_task;
+
+  Index tasks() const { return cut.tasks(); }
+  Index tile_elements() const { return cut.group_block * part->channels * tile.channel_pitch(); }
+  Index result_elements() const { return cut.group_block * part->rows * cut.box_rows * cut.padded_columns; }
+};
+
+std::vector<Index> entry_offsets(const Correlation& part, const PaddedRows& tile) {
+  std::vector<Index> offsets;
+  offsets.reserve(static_cast<std::size_t>(part.depth()));
+  for (const Tap& tap : part.taps)
+    for (Index channel = 0; channel < part.channels; ++channel)
+      offsets.push_back(channel * tile.channel_pitch() + tile.tap_offset(tap));
+  return offsets;
+}
+
+std::vector<Job> make_jobs(const std::vector<Correlation>& parts, Index lanes, std::size_t element_bytes) {
+  std::vector<Job> jobs;
+  Index packed = 0, tasks = 0;
+  for (const Correlation& part : parts) {
+    const RowCut cut = make_row_cut(part, lanes, element_bytes);
+    const PaddedRows tile(part, cut.box_rows, cut.padded_columns);
+    jobs.push_back({&part, cut, tile, entry_offsets(part, tile), packed, tasks});
+    packed += packed_weight_elements(part);
+    tasks += cut.tasks();
+  }
+  return jobs;
+}
+
+// result[row][y][x] of one group += weights * tile. A tile's vectors lie below each other, so that narrow images fill them
+// too; in one-dimensional data they lie side by side.
+template <class T>
+void multiply_group(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* source, const TargetBox& box,
+                    T* result) noexcept {
+  const Correlation& part = *job.part;
+  const Index pitch = job.cut.padded_columns;
+  const bool is_flat = box.rows == 1;
+  const Index length = is_flat ? pitch / kernels.lanes : box.rows;  // vectors along the tile's direction
+  RowTile<T> tile{};
+  tile.b_vector = is_flat ? kernels.lanes : job.tile.target_row_pitch();
+  tile.c_vector = is_flat ? kernels.lanes : pitch;
+  tile.c_row = job.cut.box_rows * pitch;
+  for (Index x = 0; x < (is_flat ? 1 : box.columns); x += kernels.lanes)
+    for (Index first = 0; first < length; first += kernels.row_vectors) {
+      const Index vectors = std::min<Index>(kernels.row_vectors, length - first);
+      tile.c = result + first * tile.c_vector + x;
+      for (Index entry = 0; entry < part.depth(); entry += kDepthChunk) {
+        tile.a = packed + entry * part.rows;
+        tile.b = source + first * tile.b_vector + x;
+        tile.offsets = job.offsets.data() + entry;
+        tile.depth = std::min(kDepthChunk, part.depth() - entry);
+        kernels.row_tile[part.rows - 1][vectors - 1](tile);
+      }
+    }
+}
+
+// Moves result[channel][y][x] to the target, in the order that either layout likes.
+template <class T>
+void store_box(const Job& job, const ConvKernels<T>& kernels, const T* result, Index channels, const TargetBox& box,
+               T* target) noexcept {
+  const Grid& grid = job.part->target;
+  const Index plane = job.cut.box_rows * job.cut.padded_columns, row_pitch = job.cut.padded_columns;
+  target += box.batch * grid.batch_stride + box.z * grid.axis_stride[0] + box.y * grid.axis_stride[1] +
+            box.x * grid.axis_stride[2];
+  if (grid.channel_stride == 1 && channels > 1) {
+    for (Index y = 0; y < box.rows; ++y)
+      kernels.move_block(channels, box.columns, result + y * row_pitch, plane, 1, target + y * grid.axis_stride[1], 1,
+                         grid.axis_stride[2]);
+  } else {
+    for (Index channel = 0; channel < channels; ++channel)
+      kernels.move_block(box.rows, box.columns, result + channel * plane, row_pitch, 1,
+                         target + channel * grid.channel_stride, grid.axis_stride[1], grid.axis_stride[2]);
+  }
+}
+
+template <class T>
+void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias, T* target,
+              Index task, T* tile, T* result) noexcept {
+  const Correlation& part = *job.part;
+  const Index block = task / job.cut.boxes, first_group = block * job.cut.group_block;
+  const Index groups = job.cut.groups_of(part, block);
+  const TargetBox box = job.cut.box(part, task % job.cut.boxes);
+  const Index plane = job.cut.box_rows * job.cut.padded_columns, first_row = first_group * part.rows;
+  if (!part.taps.empty())
+    job.tile.pack(part, kernels, source, first_group * part.channels, groups * part.channels, box, tile);
+  for (Index row = 0; row < groups * part.rows; ++row)
+    std::fill(result + row * plane, result + (row + 1) * plane, bias == nullptr ? T{0} : bias[first_row + row]);
+  for (Index group = 0; group < groups && !part.taps.empty(); ++group)
+    multiply_group(job, kernels, packed + job.packed_offset + (first_row + group * part.rows) * part.depth(),
+                   tile + group * part.channels * job.tile.channel_pitch(), box, result + group * part.rows * plane);
+  store_box(job, kernels, result, groups * part.rows, box, target + part.target_offset + first_row * part.target.channel_stride);
+}
+
+// Whether the padded source of the smallest box stays within its bound.
+bool fits_tile(const Correlation& part) {
+  constexpr Index kLeastRows = 4, kMostColumns = 512 + 16, kMostBlockChannels = 16;
+  const PaddedRows tile(part, std::min(part.target.extent[1], kLeastRows), std::min(part.target.extent[2] + 16, kMostColumns));
+  const Index channels = part.source.channel_stride == 1 ? std::max(part.channels, kMostBlockChannels) : part.channels;
+  return static_cast<std::size_t>(channels * tile.channel_pitch()) * sizeof(double) <= kMostTileBytes;
+}
+
+}  // namespace
+
+bool row_tiles_accept(const Correlation& part) { return part.rows <= kMostRowTileRows && fits_tile(part); }
+
+bool row_grad_weight_accepts(const Correlation& part) {
+  constexpr Index kMostPairs = 16, kMostTaps = 128;
+  return part.rows * part.channels <= kMostPairs && static_cast<Index>(part.taps.size()) <= kMostTaps && fits_tile(part);
+}
+
+template <class T>
+void run_row_tiles(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+                   const T* bias, T* target, int num_threads) {
+  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
+  const std::vector<Job> jobs = make_jobs(parts, kernels.lanes, sizeof(T));
+  const Index tasks = jobs.back().first_task + jobs.back().tasks();
+  Index packed_elements = 0, tile_elements = 0, result_elements = 0, work = 0;
+  for (const Job& job : jobs) {
+    packed_elements += packed_weight_elements(*job.part);
+    tile_elements = std::max(tile_elements, job.tile_elements());
+    result_elements = std::max(result_elements, job.result_elements());
+    work += job.part->groups * job.part->pixels() * (job.part->depth() * job.part->rows / 8 + 1);
+  }
+  const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
+  T* packed = reinterpret_cast<T*>(packed_memory.of(0));
+  for (const Job& job : jobs) pack_weights(*job.part, job.part->rows, weight, packed + job.packed_offset, num_threads);
+
+  const int workers = worker_count(num_threads, tasks, work);
+  const auto carve = [=](Carver carver, T*& tile, T*& result) {
+    tile = carver.take<T>(tile_elements);
+    result = carver.take<T>(result_elements);
+    return carver.used();
+  };
+  T *tile, *result;
+  const Workspace scratch(workers, carve(Carver(), tile, result));
+  parallel_for(tasks, workers, [&](Index task, int worker) {
+    T *worker_tile, *worker_result;
+    carve(Carver(scratch.of(worker)), worker_tile, worker_result);
+    const Job& job = job_of(jobs, task);
+    run_task(job, kernels, source, packed, bias, target, task - job.first_task, worker_tile, worker_result);
+  });
+}
+
+template void run_row_tiles(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*, float*, int);
+template void run_row_tiles(const KernelTable*, const std::vector<Correlation>&, const double*, const double*, const double*, double*, int);
+
+}  // namespace convpool
