@@ -1,5 +1,8 @@
 #include "convolution/correlation.hpp"
 
+#include <algorithm>
+#include <utility>
+
 namespace convpool {
 
 namespace {
@@ -38,7 +41,37 @@ std::vector<Tap> combine_taps(const ConvGeometry& geometry, const std::vector<Ax
   return taps;
 }
 
+// Where neither array needs to know that an axis ends (one tap at distance 0, unit step, no gaps), the axis joins the
+// next one: a 1x1 convolution runs over whole planes instead of rows.
+void join_axes(Correlation& part, int outer, int inner) {
+  const auto is_plain = [&](int axis) {
+    const bool stays = std::all_of(part.taps.begin(), part.taps.end(), [axis](const Tap& tap) { return tap.offset[axis] == 0; });
+    return stays && part.step[axis] == 1 && part.source.extent[axis] == part.target.extent[axis];
+  };
+  const auto is_dense = [&](const Grid& grid) {
+    return grid.axis_stride[outer] == grid.axis_stride[inner] * grid.extent[inner];
+  };
+  if (!is_plain(outer) || !is_plain(inner) || !is_dense(part.source) || !is_dense(part.target)) return;
+  for (Grid* grid : {&part.source, &part.target}) {
+    grid->extent[inner] *= grid->extent[outer];
+    grid->extent[outer] = 1;
+    grid->axis_stride[outer] = grid->axis_stride[inner] * grid->extent[inner];
+  }
+}
+
+Correlation with_joined_axes(Correlation part) {
+  join_axes(part, 1, 2);
+  if (part.target.extent[1] == 1) join_axes(part, 0, 2);
+  else join_axes(part, 0, 1);
+  return part;
+}
+
 }  // namespace
+
+bool Correlation::has_dense_target() const {
+  return target.axis_stride[1] == target.extent[2] * target.axis_stride[2] &&
+         target.axis_stride[0] == target.extent[1] * target.axis_stride[1];
+}
 
 Grid make_grid(const Extents& extents) {
   Grid grid{};
@@ -68,7 +101,7 @@ Correlation forward_correlation(const ConvGeometry& geometry) {
   part.weight_row_stride = geometry.weight_output_stride();
   part.weight_channel_stride = geometry.weight_input_stride();
   part.weight_group_stride = part.rows * part.weight_row_stride;
-  return part;
+  return with_joined_axes(std::move(part));
 }
 
 std::vector<Correlation> grad_input_correlations(const ConvGeometry& geometry) {
@@ -101,7 +134,7 @@ std::vector<Correlation> grad_input_correlations(const ConvGeometry& geometry) {
       part.target.extent[axis] = ceil_divide(window.input - phase[axis], window.stride);
     }
     part.taps = combine_taps(geometry, taps);
-    parts.push_back(std::move(part));
+    parts.push_back(with_joined_axes(std::move(part)));
   }
   return parts;
 }

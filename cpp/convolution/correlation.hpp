@@ -38,6 +38,8 @@ struct Correlation {
   std::vector<Tap> taps;
   Index weight_group_stride, weight_row_stride, weight_channel_stride;
 
+  // Whether target pixels that follow each other in one image also do so in memory, x_stride apart.
+  bool has_dense_target() const;
   Index pixels() const { return batch * target.extent[0] * target.extent[1] * target.extent[2]; }
   Index depth() const { return static_cast<Index>(taps.size()) * channels; }
 };

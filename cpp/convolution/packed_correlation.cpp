@@ -30,7 +30,7 @@ struct Job {
 };
 
 Index rows_per_task(const Correlation& part, const RowTiles& tiles, int threads) {
-  const Index wanted_tasks = 4 * static_cast<Index>(threads);
+  const Index wanted_tasks = 3 * static_cast<Index>(threads);
   const Index other_tasks = std::max<Index>(part.groups * pixel_blocks(part), 1);
   const Index cuts = std::max(ceil_divide(wanted_tasks, other_tasks), ceil_divide(part.rows, kMostTaskRows));
   const Index tile_count = ceil_divide(part.rows, tiles.tile_rows);
@@ -71,7 +71,7 @@ template <class T>
 void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias, T* target,
               Index task, T* panel, T* result) noexcept {
   const Correlation& part = *job.part;
-  const PixelBlock block(part, task % job.pixel_tasks);
+  const PixelBlock block(part, task % job.pixel_tasks, PixelBlock::Side::source);
   const Index group = task / job.pixel_tasks / job.row_tasks;
   const Index first_row = task / job.pixel_tasks % job.row_tasks * job.task_rows;
   const Index stop_row = std::min(first_row + job.task_rows, part.rows);
@@ -87,7 +87,7 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
     multiply_chunk(job, kernels, group_packed, panel, first_row, stop_row, first, stop - first, block.pixels(), result);
   }
   T* group_target = target + (group * part.rows + first_row) * part.target.channel_stride;
-  for (const Run& run : block)
+  for (const Run& run : PixelBlock(part, task % job.pixel_tasks, PixelBlock::Side::target))
     kernels.move_block(stop_row - first_row, run.count, result + run.column, kPanelPitch, 1,
                        run_target(part, group_target, run), part.target.channel_stride, part.target.axis_stride[2]);
 }

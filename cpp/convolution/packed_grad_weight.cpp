@@ -121,39 +121,73 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
   const T* group_grad = grad_output + (group * part.rows + channel) * part.target.channel_stride;
   const Index stop_block = std::min((slice + 1) * cut.blocks_per_slice, pixel_blocks(part));
   for (Index index = slice * cut.blocks_per_slice; index < stop_block; ++index) {
-    const PixelBlock block(part, index);
+    const PixelBlock block(part, index, PixelBlock::Side::source);
     pack_rows(part, kernels, group_source, block, cut.first_row + row, cut.first_row + row + rows, scratch.panel);
-    pack_grad_output(part, kernels, group_grad, block, channels, packed_pitch, scratch.packed);
+    pack_grad_output(part, kernels, group_grad, PixelBlock(part, index, PixelBlock::Side::target), channels, packed_pitch, scratch.packed);
     multiply_block(kernels, scratch.panel, rows, scratch.packed, packed_pitch, padded_channels, block.pixels(), task_sums,
                    cut.pitch);
   }
 }
 
-// Adds the slices in their order.
+constexpr Index kWriteChannels = 16;   // output channels written at once
+constexpr Index kWriteEntries = 256;   // weights of each that are gathered before they are written
+
+// target[o] = the slices added in their order, for `count` output channels of one row of the sums.
 template <class T>
-T sum_slices(const Cut& cut, const T* sums) noexcept {
-  T total = sums[0];
-  for (Index slice = 1; slice < cut.slices; ++slice) total += sums[slice * cut.slice_elements()];
-  return total;
+void sum_slices(const Cut& cut, const T* sums, Index count, T* target) noexcept {
+  std::copy(sums, sums + count, target);
+  for (Index slice = 1; slice < cut.slices; ++slice)
+    for (Index o = 0; o < count; ++o) target[o] += sums[slice * cut.slice_elements() + o];
 }
 
-// Writes output channels [first, stop) of one group.
+// Output channels a move writes, and the input channels it holds so many taps of.
+struct WriteBlock {
+  Index group, first, count;
+  Index channels_at_once;
+};
+
+// Weights [o][channel][tap] are gathered as [channel][tap][o] and then moved as one transposed block where the array has
+// its taps innermost, or tap by tap where it has the output channels innermost.
 template <class T>
-void write_gradients(const Correlation& part, const Cut& cut, const T* sums, Index group, Index first, Index stop,
-                     T* grad_weight, T* grad_bias) noexcept {
-  const T* group_sums = sums + group * cut.group_elements();
-  if (grad_bias != nullptr) {
-    const T* bias_sums = group_sums + (cut.rows - 1) * cut.pitch;
-    for (Index o = first; o < stop; ++o) grad_bias[group * part.rows + o] = sum_slices(cut, bias_sums + o);
-  }
-  if (grad_weight == nullptr) return;
-  T* target = grad_weight + group * part.weight_group_stride;
-  for (Index channel = 0; channel < part.channels; ++channel)
-    for (std::size_t tap = 0; tap < part.taps.size(); ++tap) {
-      const T* row = group_sums + (static_cast<Index>(tap) * part.channels + channel) * cut.pitch;
-      T* of_tap = target + part.taps[tap].weight_offset + channel * part.weight_channel_stride;
-      for (Index o = first; o < stop; ++o) of_tap[o * part.weight_row_stride] = sum_slices(cut, row + o);
+void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* group_sums,
+                   const WriteBlock& block, T* gathered, T* grad_weight) noexcept {
+  const Index taps = static_cast<Index>(part.taps.size());
+  const bool taps_are_innermost = part.weight_channel_stride == taps && part.weight_row_stride != 1;
+  T* target = grad_weight + block.group * part.weight_group_stride + block.first * part.weight_row_stride;
+  for (Index channel = 0; channel < part.channels; channel += block.channels_at_once) {
+    const Index channels = std::min(block.channels_at_once, part.channels - channel);
+    for (Index c = 0; c < channels; ++c)
+      for (Index tap = 0; tap < taps; ++tap)
+        sum_slices(cut, group_sums + (tap * part.channels + channel + c) * cut.pitch + block.first, block.count,
+                   gathered + (c * taps + tap) * kWriteChannels);
+    T* chunk = target + channel * part.weight_channel_stride;
+    if (taps_are_innermost) {
+      kernels.move_block(block.count, channels * taps, gathered, 1, kWriteChannels, chunk, part.weight_row_stride, 1);
+      continue;
     }
+    for (Index tap = 0; tap < taps; ++tap)
+      kernels.move_block(channels, block.count, gathered + tap * kWriteChannels, taps * kWriteChannels, 1,
+                         chunk + part.taps[static_cast<std::size_t>(tap)].weight_offset, part.weight_channel_stride,
+                         part.weight_row_stride);
+  }
+}
+
+template <class T>
+void write_gradients(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* sums, T* grad_weight,
+                     T* grad_bias, int num_threads) {
+  const Index pieces = ceil_divide(part.rows, kWriteChannels), taps = static_cast<Index>(part.taps.size());
+  const Index channels_at_once = std::max<Index>(1, kWriteEntries / std::max<Index>(taps, 1));
+  const int workers = worker_count(num_threads, part.groups * pieces, cut.slices * cut.slice_elements());
+  const Workspace memory(workers, static_cast<std::size_t>(channels_at_once * taps * kWriteChannels) * sizeof(T));
+  parallel_for(part.groups * pieces, workers, [&](Index task, int worker) {
+    const Index first = task % pieces * kWriteChannels;
+    const WriteBlock block{task / pieces, first, std::min(kWriteChannels, part.rows - first), channels_at_once};
+    const T* group_sums = sums + block.group * cut.group_elements();
+    if (grad_bias != nullptr)
+      sum_slices(cut, group_sums + (cut.rows - 1) * cut.pitch + first, block.count, grad_bias + block.group * part.rows + first);
+    if (grad_weight != nullptr)
+      write_weights(part, kernels, cut, group_sums, block, reinterpret_cast<T*>(memory.of(worker)), grad_weight);
+  });
 }
 
 }  // namespace
@@ -173,15 +207,7 @@ void packed_grad_weight(const KernelTable* table, const Correlation& part, const
     Scratch<T>::carve(Carver(memory.of(worker)), cut, scratch);
     run_task(part, kernels, cut, source, grad_output, sums, task, scratch);
   });
-
-  constexpr Index kChannelsAtOnce = 16;
-  const Index pieces = ceil_divide(part.rows, kChannelsAtOnce);
-  const int writers = worker_count(num_threads, part.groups * pieces, cut.slices * cut.slice_elements());
-  parallel_for(part.groups * pieces, writers, [&](Index task, int) {
-    const Index first = task % pieces * kChannelsAtOnce;
-    write_gradients(part, cut, sums, task / pieces, first, std::min(first + kChannelsAtOnce, part.rows), grad_weight,
-                    grad_bias);
-  });
+  write_gradients(part, kernels, cut, sums, grad_weight, grad_bias, num_threads);
 }
 
 template void packed_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*, int);

@@ -54,8 +54,10 @@ void pack_run(const Correlation& part, const ConvKernels<T>& kernels, const T* s
 
 }  // namespace
 
-PixelBlock::PixelBlock(const Correlation& part, Index block) noexcept {
+PixelBlock::PixelBlock(const Correlation& part, Index block, Side side) noexcept {
   const Index* extent = part.target.extent;
+  const bool joins_rows = side == Side::target && part.has_dense_target();
+  const Index length = joins_rows ? extent[0] * extent[1] * extent[2] : extent[2];
   Index pixel = block * kPanelPixels;
   const Index stop = std::min(pixel + kPanelPixels, part.pixels());
   while (pixel < stop) {
@@ -66,7 +68,7 @@ PixelBlock::PixelBlock(const Correlation& part, Index block) noexcept {
     run.position[0] = row / extent[1] % extent[0];
     run.batch = row / extent[1] / extent[0];
     run.column = pixels_;
-    run.count = std::min(extent[2] - run.position[2], stop - pixel);
+    run.count = std::min(length - pixel % length, stop - pixel);
     pixel += run.count;
     pixels_ += run.count;
   }

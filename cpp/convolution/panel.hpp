@@ -16,9 +16,11 @@ struct Run {
   Index count;
 };
 
+// The runs of one block. Where the target is dense, its runs cross the ends of rows and stop at images only.
 class PixelBlock {
  public:
-  PixelBlock(const Correlation& part, Index block) noexcept;
+  enum class Side { source, target };
+  PixelBlock(const Correlation& part, Index block, Side side) noexcept;
 
   const Run* begin() const noexcept { return runs_; }
   const Run* end() const noexcept { return runs_ + run_count_; }

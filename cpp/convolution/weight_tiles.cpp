@@ -8,13 +8,17 @@ namespace convpool {
 
 namespace {
 
+// Channels outermost: the taps of one channel share cache lines in the array.
 template <class T>
 void pack_tile(const Correlation& part, const T* weight, Index row, Index rows, T* packed) noexcept {
-  for (std::size_t tap = 0; tap < part.taps.size(); ++tap) {
-    const T* of_tap = weight + part.taps[tap].weight_offset + row * part.weight_row_stride;
-    for (Index channel = 0; channel < part.channels; ++channel)
-      for (Index r = 0; r < rows; ++r)
-        *packed++ = of_tap[r * part.weight_row_stride + channel * part.weight_channel_stride];
+  weight += row * part.weight_row_stride;
+  for (Index channel = 0; channel < part.channels; ++channel) {
+    T* target = packed + channel * rows;
+    for (const Tap& tap : part.taps) {
+      const T* source = weight + tap.weight_offset + channel * part.weight_channel_stride;
+      for (Index r = 0; r < rows; ++r) target[r] = source[r * part.weight_row_stride];
+      target += part.channels * rows;
+    }
   }
 }
 
