@@ -44,7 +44,7 @@ const NumpyTypes& numpy_types() {
   static const NumpyTypes types = [] {
     const py::module_ numpy = py::module_::import("numpy");
     const auto keep = [](py::object type) { return type.release().ptr(); };
-    return NumpyTypes{keep(numpy.attr("integer")), keep(numpy.attr("bool_")), keep(numpy.attr("ma").attr("MaskedArray"))};
+    return NumpyTypes{keep(numpy.attr("integer")), keep(numpy.attr("bool_"))};
   }();
   return types;
 }

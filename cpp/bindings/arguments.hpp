@@ -14,7 +14,7 @@ namespace py = pybind11;
 
 // Classes of NumPy that arguments are tested against; looked up once, when the module is imported.
 struct NumpyTypes {
-  PyObject *integer, *boolean, *masked_array;
+  PyObject *integer, *boolean;
 };
 const NumpyTypes& numpy_types();
 

@@ -10,7 +10,8 @@ namespace {
 
 using py::detail::npy_api;
 
-bool is_masked(py::handle value) { return PyObject_IsInstance(value.ptr(), numpy_types().masked_array) == 1; }
+// Looked up only for a subclass of ndarray: importing numpy.ma takes longer than importing this package.
+bool is_masked(py::handle value) { return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray")); }
 
 py::array require_array(const std::string& function, const std::string& parameter, py::handle value) {
   const bool is_array = py::isinstance<py::array>(value);

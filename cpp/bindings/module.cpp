@@ -19,8 +19,7 @@ PYBIND11_MODULE(_core, module) {
   convpool::select_isa_from_environment();
   convpool::bindings::bind_convolution(module);
   convpool::bindings::bind_geometry(module);
-#ifdef CONVPOOL_WITH_POOLING
-  convpool::bindings::bind_pooling(module);
-#endif
+  convpool::bindings::bind_max_pooling(module);
   convpool::bindings::bind_runtime(module);
+  convpool::bindings::bind_sum_pooling(module);
 }

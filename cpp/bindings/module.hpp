@@ -7,7 +7,8 @@ namespace convpool::bindings {
 
 void bind_convolution(pybind11::module_& module);
 void bind_geometry(pybind11::module_& module);
-void bind_pooling(pybind11::module_& module);
+void bind_max_pooling(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
+void bind_sum_pooling(pybind11::module_& module);
 
 }  // namespace convpool::bindings

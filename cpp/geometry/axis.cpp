@@ -95,7 +95,7 @@ Axis make_adaptive_axis(std::int64_t input, std::int64_t output) {
   return axis;
 }
 
-Axis make_axis(const std::string& function, const AxisRequest& request) {
+Axis make_axis(const std::string& function, const std::string& kernel_name, const AxisRequest& request) {
   Axis axis{request.input, request.kernel, request.stride, request.dilation, request.pad_low, request.pad_high, 1, false};
   if (request.rule != PaddingRule::explicit_pairs) {
     axis.output = ceil_divide(axis.input, axis.stride);
@@ -109,7 +109,7 @@ Axis make_axis(const std::string& function, const AxisRequest& request) {
   const std::int64_t slack = padded - axis.kernel_extent();
   axis.output = (request.ceil_mode ? ceil_divide(slack, axis.stride) : floor_divide(slack, axis.stride)) + 1;
   if (axis.output < 1) {
-    reject(function, "kernel", "no larger than the padded input",
+    reject(function, kernel_name, "no larger than the padded input",
            "dilated extent " + std::to_string(axis.kernel_extent()) + " for a padded extent of " + std::to_string(padded));
   }
   if (request.ceil_mode && (axis.output - 1) * axis.stride >= axis.input + axis.pad_low) {
@@ -128,6 +128,11 @@ void require_real_taps(const std::string& function, const Axis& axis) {
   require(0);
   require(axis.output - 1);
   if (axis.dilation <= axis.input) return;  // taps cannot jump over the input: the outermost windows decide
+  // A window then has at most one real tap, so the positions of a short input count the windows that have one.
+  std::int64_t real_windows = 0;
+  for (std::int64_t position = 0; position < std::min(axis.input, axis.output); ++position)
+    real_windows += axis.covering(position).count;
+  if (real_windows == axis.output) return;
   for (std::int64_t window = 1; window < axis.output - 1; ++window) require(window);
 }
 

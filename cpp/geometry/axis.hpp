@@ -52,8 +52,9 @@ struct AxisRequest {
   bool ceil_mode;
 };
 
-// Resolves "same" padding and the output extent; throws InvalidArgument naming `function` where no output exists.
-Axis make_axis(const std::string& function, const AxisRequest& request);
+// Resolves "same" padding and the output extent; throws InvalidArgument naming `function` and the parameter that holds
+// the kernel where no output exists.
+Axis make_axis(const std::string& function, const std::string& kernel_name, const AxisRequest& request);
 Axis make_adaptive_axis(std::int64_t input, std::int64_t output);
 
 // Throws unless every window of a pooling axis reads at least one real element.

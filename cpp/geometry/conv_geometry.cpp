@@ -107,7 +107,7 @@ ConvGeometry make_conv_geometry(const std::string& function, const Shape& input,
   }
   require_window(function, "weight", window, rank);
   geometry.groups = groups;
-  geometry.axes = make_axes(function, geometry.input.spatial, window, rank);
+  geometry.axes = make_axes(function, "weight", geometry.input.spatial, window, rank);
   geometry.output = geometry.input;
   geometry.output.channels = channels.many;
   for (int axis = 0; axis < kAxes; ++axis) geometry.output.spatial[axis] = geometry.axes[axis].output;
@@ -145,7 +145,7 @@ ConvGeometry make_conv_transpose_geometry(const std::string& function, const Sha
   }
   geometry.input = make_extents(function, "output", whole, layout);
   geometry.groups = groups;
-  geometry.axes = make_axes(function, geometry.input.spatial, window, rank);
+  geometry.axes = make_axes(function, "weight", geometry.input.spatial, window, rank);
   return geometry;
 }
 

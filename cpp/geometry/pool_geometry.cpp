@@ -41,7 +41,7 @@ PoolGeometry make_pool_geometry(const std::string& function, const Shape& input,
   PoolGeometry geometry;
   geometry.input = make_extents(function, "input", input, layout);
   require_window(function, "kernel_size", window, geometry.input.rank);
-  geometry.axes = make_axes(function, geometry.input.spatial, window, geometry.input.rank);
+  geometry.axes = make_axes(function, "kernel_size", geometry.input.spatial, window, geometry.input.rank);
   for (const Axis& axis : geometry.axes) require_real_taps(function, axis);
   set_output(function, geometry);
   return geometry;

@@ -13,13 +13,13 @@ void require_window(const std::string& function, const std::string& kernel_name,
   }
 }
 
-std::array<Axis, kAxes> make_axes(const std::string& function, const Triple& spatial, const WindowArguments& window,
-                                  int rank) {
+std::array<Axis, kAxes> make_axes(const std::string& function, const std::string& kernel_name, const Triple& spatial,
+                                  const WindowArguments& window, int rank) {
   std::array<Axis, kAxes> axes;
   for (int i = 0; i < rank; ++i) {
     const int axis = first_axis(rank) + i;
-    axes[axis] = make_axis(function, {spatial[axis], window.kernel[i], window.stride[i], window.dilation[i],
-                                      window.pad_low[i], window.pad_high[i], window.rule, window.ceil_mode});
+    axes[axis] = make_axis(function, kernel_name, {spatial[axis], window.kernel[i], window.stride[i], window.dilation[i],
+                                                   window.pad_low[i], window.pad_high[i], window.rule, window.ceil_mode});
   }
   return axes;
 }

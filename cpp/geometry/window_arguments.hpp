@@ -21,7 +21,7 @@ void require_window(const std::string& function, const std::string& kernel_name,
                     int rank);
 
 // The three axes of a window over `spatial`; leading axes of lower ranks are trivial.
-std::array<Axis, kAxes> make_axes(const std::string& function, const Triple& spatial, const WindowArguments& window,
-                                  int rank);
+std::array<Axis, kAxes> make_axes(const std::string& function, const std::string& kernel_name, const Triple& spatial,
+                                  const WindowArguments& window, int rank);
 
 }  // namespace convpool

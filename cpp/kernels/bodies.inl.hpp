@@ -6,6 +6,7 @@
 #include "kernels/convolution.inl.hpp"
 #include "kernels/pooling_taps.inl.hpp"
 #include "kernels/pooling_rows.inl.hpp"
+#include "kernels/pooling_ties.inl.hpp"
 #include "kernels/pooling.inl.hpp"
 #include "kernels/probe.inl.hpp"
 

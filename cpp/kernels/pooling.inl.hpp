@@ -1,10 +1,16 @@
 // The pooling kernels of one element type: reductions over taps, over segments, and what rows need before and after.
 
-// values[i] /= shares[i] * scale; without shares, values[i] /= scale.
+// values[i] /= shares[i] * scale; without shares, values[i] /= scale. Scales are whole numbers; to multiply by the inverse
+// of a power of two gives the same bits.
 template <class T>
 static void divide(Index count, const T* shares, T scale, T* values) {
   constexpr int kWidth = kLanes<T>;
   Index lane = 0;
+  const auto whole = static_cast<unsigned long long>(scale);
+  if (shares == nullptr && (whole & (whole - 1)) == 0) {
+    const T inverse = 1 / scale;
+    for (; lane + kWidth <= count; lane += kWidth) store(values + lane, load(values + lane) * inverse);
+  }
   for (; lane + kWidth <= count; lane += kWidth) {
     const Vector<T> divisor = shares == nullptr ? broadcast(scale) : load(shares + lane) * scale;
     store(values + lane, load(values + lane) / divisor);
@@ -22,6 +28,7 @@ constexpr PoolKernels<T> make_pool_kernels() {
   if constexpr (kIsFloating<T>) {
     kernels.sum = {reduce_taps<T, SumOfTaps>, reduce_taps<T, SumOfTaps>, reduce_segments<T, SegmentSum>};
     kernels.divide = divide<T>;
+    kernels.sum_of_ties = sum_of_ties<T>;
   }
   kernels.split_row = split_row<T>;
   kernels.join_rows = join_rows<T>;

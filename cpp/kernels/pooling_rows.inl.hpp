@@ -3,13 +3,13 @@
 //
 // Layout:    rows of consecutive elements.
 // Semantics: as kernels/pooling_taps.inl.hpp: the first maximum, the first NaN.
-// Numerics:  a segment is summed in `lanes` interleaved partial sums, then lane by lane, if it is longer than two
-//            vectors; else from left to right. The order depends on its length alone (and on the vector length).
+// Numerics:  a segment of two vectors and more is summed in interleaved partial sums, which are then added in a tree;
+//            a shorter one from left to right. The order depends on its length alone (and on the vector length).
 // Cost:      long segments one load and operation per vector; short ones, and strides over 2, one element at a time.
 
 template <class T>
 static inline __attribute__((always_inline)) bool is_better_element(T value, T best) {
-  return value > best || (value != value && best == best);
+  return (value > best) | ((value != value) & (best == best));  // no branches: data decides at random
 }
 
 // The position is needed even where only the value is asked for: it decides between -0.0 and 0.0.
@@ -43,28 +43,45 @@ struct SegmentMax {
         }
       }
     }
-    for (; next < count; ++next)
-      if (is_better_element(source[next], best)) {
-        best = source[next];
-        where = next;
-      }
+    for (; next < count; ++next) {
+      const bool take = is_better_element(source[next], best);
+      best = take ? source[next] : best;
+      where = take ? next : where;
+    }
     r.out[output] = best;
     if (r.out_positions != nullptr) r.out_positions[output] = r.base + static_cast<P>(r.first[output] + where);
   }
 };
 
+template <class T, int Half, int... Lane>
+static inline __attribute__((always_inline)) Vector<T> upper_half(Vector<T> value, Lanes<Lane...>) {
+  return __builtin_shufflevector(value, value, ((Lane + Half) % kLanes<T>)...);
+}
+
+// Halves are added until one lane is left.
+template <class T, int Half = kLanes<T> / 2>
+static inline __attribute__((always_inline)) T sum_lanes(Vector<T> value) {
+  if constexpr (Half == 0) return value[0];
+  else return sum_lanes<T, Half / 2>(value + upper_half<T, Half>(value, typename LaneList<kLanes<T>>::type{}));
+}
+
 struct SegmentSum {
   template <class T>
   static inline __attribute__((always_inline)) void reduce(const SegmentReduction<T>& r, Index output) {
-    constexpr int kWidth = kLanes<T>;
+    constexpr int kWidth = kLanes<T>, kSums = 4;
     const T* source = r.values + (r.first[output] - r.shift);
     const Index count = r.counts[output];
     T sum = T{};
     Index next = 0;
     if (count >= 2 * kWidth) {
-      Vector<T> partial = load(source);
-      for (next = kWidth; next + kWidth <= count; next += kWidth) partial += load(source + next);
-      for (int lane = 0; lane < kWidth; ++lane) sum += partial[lane];
+      Vector<T> partial[kSums];
+#pragma GCC unroll 4
+      for (int i = 0; i < kSums; ++i) partial[i] = Vector<T>{};
+      for (; next + kSums * kWidth <= count; next += kSums * kWidth)
+#pragma GCC unroll 4
+        for (int i = 0; i < kSums; ++i) partial[i] += load(source + next + i * kWidth);
+      for (; next + kWidth <= count; next += kWidth) partial[0] += load(source + next);
+      sum = sum_lanes<T>((partial[0] + partial[1]) + (partial[2] + partial[3]));
     }
     for (; next < count; ++next) sum += source[next];
     r.out[output] = sum;

@@ -120,12 +120,22 @@ struct ReductionKernels {
   void (*segments)(const SegmentReduction<T>& reduction);
 };
 
+// The taps of one element for a vector of planes: rows at row_offsets[i] + column_offset, columns column_step apart.
+template <class T>
+struct TieTaps {
+  const T *own, *keys, *values;
+  const Index* row_offsets;
+  Index rows, column_offset, columns, column_step;
+  T* out;
+};
+
 template <class T>
 struct PoolKernels {
   int lanes;
   ReductionKernels<T> max, max_with_positions;
   ReductionKernels<T> sum;                                             // floating types only
   void (*divide)(Index count, const T* shares, T scale, T* values);    // values[i] /= shares[i] * scale; shares may be null
+  void (*sum_of_ties)(const TieTaps<T>& ties);                         // floating types only
   void (*split_row)(Index count, const T* source, Index step, T* target);      // target[i] = source[i * step]
   void (*join_rows)(Index pairs, const T* even, const T* odd, T* target);      // target = even[0], odd[0], even[1], ...
 };

@@ -7,14 +7,15 @@ control group's quota. It never changes a result.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from . import _core
 
-__all__ = ["get_num_threads", "num_threads", "set_num_threads", "show_config"]
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "get_num_threads", "num_threads", "set_num_threads", "show_config"]
 
 
 def get_num_threads() -> int:
@@ -57,7 +58,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     """
     isas = _core.available_isas()
     config = {
-        "version": importlib.metadata.version("convpool"),
+        "version": __version__,
         "isa": _core.selected_isa(),
         "isa_found": isas[0],
         "isas": isas,

@@ -1,0 +1,213 @@
+// max_pool, adaptive_max_pool, max_unpool and their gradients.
+#include "bindings/module.hpp"
+#include "bindings/pooling_arguments.hpp"
+#include "geometry/error.hpp"
+
+namespace convpool::bindings {
+
+namespace {
+
+using Object = py::object;
+
+template <class Body>
+void with_ordered(ElementType type, Body&& body) {
+  if (type.kind == 'f') with_float(type, body);
+  else with_integer(type, body);
+}
+
+void require_ordered(const std::string& function, const ArrayArgument& input) {
+  const char kind = input.type().kind;
+  if (kind != 'b' && kind != 'i' && kind != 'u') input.require_float(function);
+}
+
+py::array make_indices(const PoolGeometry& geometry) {
+  const Shape shape = geometry.output.shape();
+  const std::vector<py::ssize_t> extents(shape.begin(), shape.end());
+  if (geometry.input.plane() >= kPlaneOf64BitIndices) return py::array_t<std::int64_t>(extents);
+  return py::array_t<std::int32_t>(extents);
+}
+
+// ---- max pooling ----
+
+Object run_max_pool(const std::string& function, Object input_object, const Windows& windows, Object return_indices,
+                    Object layout, Object out, Object num_threads) {
+  const int threads = to_thread_count(function, num_threads);
+  const bool wants_indices = to_bool(function, "return_indices", return_indices);
+  ArrayArgument input(function, "input", input_object);
+  require_ordered(function, input);
+  const PoolGeometry geometry = windows.over(function, input.shape(), layout);
+  py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input});
+  Object indices = wants_indices ? Object(make_indices(geometry)) : Object(py::none());
+  input.make_contiguous();
+  void* positions = wants_indices ? py::reinterpret_borrow<py::array>(indices).mutable_data() : nullptr;
+  with_ordered(input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(output);
+    const T* source = input.data<T>();
+    const py::gil_scoped_release nogil;
+    if (geometry.input.plane() >= kPlaneOf64BitIndices)
+      max_pool_forward(geometry, source, target, static_cast<std::int64_t*>(positions), threads);
+    else
+      max_pool_forward(geometry, source, target, static_cast<std::int32_t*>(positions), threads);
+  });
+  if (!wants_indices) return std::move(output);
+  return py::make_tuple(output, indices);
+}
+
+Ties to_ties(const std::string& function, py::handle value) {
+  const std::string text = to_text(function, "ties", value);
+  if (text == "first") return Ties::first;
+  if (text == "all") return Ties::all;
+  if (text == "split") return Ties::split;
+  reject(function, "ties", R"("first", "all" or "split")", printed(value));
+}
+
+// The forward input, or only its shape.
+struct PooledInput {
+  std::optional<ArrayArgument> array;
+  Shape shape;
+
+  PooledInput(const std::string& function, py::handle value, const ArrayArgument& grad_output) {
+    if (PyTuple_Check(value.ptr()) || PyList_Check(value.ptr())) {
+      shape = to_shape(function, "input", value);
+      return;
+    }
+    array.emplace(function, "input", value);
+    array->require_type(function, grad_output);
+    shape = array->shape();
+  }
+};
+
+Object run_max_pool_backward(const std::string& function, Object grad_object, Object input_object, const Windows& windows,
+                             Object indices_object, Object ties_object, Object layout, Object out, Object num_threads) {
+  const int threads = to_thread_count(function, num_threads);
+  const Ties ties = to_ties(function, ties_object);
+  ArrayArgument grad_output(function, "grad_output", grad_object);
+  grad_output.require_float(function);
+  PooledInput input(function, input_object, grad_output);
+  std::optional<Indices> indices;
+  if (!indices_object.is_none()) indices.emplace(function, indices_object);
+  if (indices && ties != Ties::first) reject(function, "ties", "\"first\" where indices are given", printed(ties_object));
+  if (!indices && !input.array) reject(function, "input", "an array where no indices are given", "the shape " + to_string(input.shape));
+  const PoolGeometry geometry = windows.over(function, input.shape, layout);
+  const Shape pooled = geometry.output.shape();
+  require_shape(function, "grad_output", grad_output.shape(), pooled, "that of the forward output");
+  if (indices) indices->require_shape_of(function, pooled);
+  const ArrayArgument& other = indices ? indices->array() : *input.array;
+  py::array grad_input = make_output(function, "out", out, input.shape, grad_output.array().dtype(), {&grad_output, &other});
+  grad_output.make_contiguous();
+  if (indices) indices->array().make_contiguous();
+  else input.array->make_contiguous();
+  with_float(grad_output.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(grad_input);
+    const T* gradient = grad_output.data<T>();
+    const T* source = indices ? nullptr : input.array->data<T>();
+    const py::gil_scoped_release nogil;
+    if (!indices) {
+      const bool is_wide = geometry.input.plane() >= kPlaneOf64BitIndices;
+      if (is_wide) convpool::max_pool_backward<T, std::int64_t>(geometry, gradient, source, nullptr, ties, target, threads);
+      else convpool::max_pool_backward<T, std::int32_t>(geometry, gradient, source, nullptr, ties, target, threads);
+      return;
+    }
+    indices->with_checked(function, geometry.output.elements(), geometry.input.plane(), [&](auto* positions) {
+      convpool::max_pool_backward(geometry, gradient, source, positions, ties, target, threads);
+    });
+  });
+  return std::move(grad_input);
+}
+
+Object max_pool(Object input, Object kernel_size, Object stride, Object padding, Object dilation, Object ceil_mode,
+                Object return_indices, Object layout, Object out, Object num_threads) {
+  return run_max_pool("max_pool", input, {kernel_size, stride, padding, dilation, ceil_mode, {}}, return_indices, layout, out,
+                      num_threads);
+}
+
+Object adaptive_max_pool(Object input, Object output_size, Object return_indices, Object layout, Object out,
+                         Object num_threads) {
+  return run_max_pool("adaptive_max_pool", input, {{}, {}, {}, {}, {}, output_size}, return_indices, layout, out, num_threads);
+}
+
+Object max_pool_backward(Object grad_output, Object input, Object kernel_size, Object stride, Object padding, Object dilation,
+                         Object ceil_mode, Object indices, Object ties, Object layout, Object out, Object num_threads) {
+  return run_max_pool_backward("max_pool_backward", grad_output, input,
+                               {kernel_size, stride, padding, dilation, ceil_mode, {}}, indices, ties, layout, out, num_threads);
+}
+
+Object adaptive_max_pool_backward(Object grad_output, Object input, Object output_size, Object indices, Object ties,
+                                  Object layout, Object out, Object num_threads) {
+  return run_max_pool_backward("adaptive_max_pool_backward", grad_output, input, {{}, {}, {}, {}, {}, output_size}, indices,
+                               ties, layout, out, num_threads);
+}
+
+// ---- max unpooling ----
+
+Object max_unpool(Object input_object, Object indices_object, Object kernel_size, Object stride, Object padding,
+                  Object output_size, Object layout, Object out, Object num_threads) {
+  const std::string function = "max_unpool";
+  const int threads = to_thread_count(function, num_threads);
+  const Layout order = to_layout(function, layout);
+  ArrayArgument input = float_array(function, "input", input_object);
+  Indices indices(function, indices_object);
+  const int rank = spatial_rank(function, "input", input.shape().size());
+  const WindowArguments window = to_pool_window(function, rank, kernel_size, stride, padding, py::int_(1), py::bool_(false));
+  const bool has_size = !output_size.is_none();
+  const Triple size = has_size ? to_triple(function, "output_size", output_size, rank) : Triple{};
+  const UnpoolGeometry geometry = make_unpool_geometry(function, input.shape(), window, has_size ? &size : nullptr, order);
+  indices.require_shape_of(function, input.shape());
+  py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input, &indices.array()});
+  input.make_contiguous();
+  indices.array().make_contiguous();
+  with_float(input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(output);
+    const T* source = input.data<T>();
+    const py::gil_scoped_release nogil;
+    indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), [&](auto* positions) {
+      max_unpool_forward(geometry, source, positions, target, threads);
+    });
+  });
+  return std::move(output);
+}
+
+Object max_unpool_backward(Object grad_object, Object indices_object, Object layout, Object out, Object num_threads) {
+  const std::string function = "max_unpool_backward";
+  const int threads = to_thread_count(function, num_threads);
+  const Layout order = to_layout(function, layout);
+  ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
+  Indices indices(function, indices_object);
+  const UnpoolGeometry geometry{make_extents(function, "indices", indices.array().shape(), order),
+                                make_extents(function, "grad_output", grad_output.shape(), order)};
+  if (geometry.pooled.rank != geometry.output.rank || geometry.pooled.batch != geometry.output.batch ||
+      geometry.pooled.channels != geometry.output.channels) {
+    reject(function, "indices", "of the rank, batch and channels of grad_output, shape " + to_string(grad_output.shape()),
+           "shape " + to_string(indices.array().shape()));
+  }
+  py::array grad_input = make_output(function, "out", out, indices.array().shape(), grad_output.array().dtype(),
+                                     {&grad_output, &indices.array()});
+  grad_output.make_contiguous();
+  indices.array().make_contiguous();
+  with_float(grad_output.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(grad_input);
+    const T* gradient = grad_output.data<T>();
+    const py::gil_scoped_release nogil;
+    indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), [&](auto* positions) {
+      convpool::max_unpool_backward(geometry, gradient, positions, target, threads);
+    });
+  });
+  return std::move(grad_input);
+}
+
+}  // namespace
+
+void bind_max_pooling(py::module_& module) {
+  module.def("max_pool", &max_pool);
+  module.def("max_pool_backward", &max_pool_backward);
+  module.def("adaptive_max_pool", &adaptive_max_pool);
+  module.def("adaptive_max_pool_backward", &adaptive_max_pool_backward);
+  module.def("max_unpool", &max_unpool);
+  module.def("max_unpool_backward", &max_unpool_backward);
+}
+
+}  // namespace convpool::bindings

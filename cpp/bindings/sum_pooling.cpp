@@ -1,0 +1,164 @@
+// avg_pool, adaptive_avg_pool, lp_pool and their gradients.
+#include "bindings/module.hpp"
+#include "bindings/pooling_arguments.hpp"
+#include "geometry/error.hpp"
+
+namespace convpool::bindings {
+
+namespace {
+
+using Object = py::object;
+
+// ---- average pooling ----
+
+Object run_avg_pool(const std::string& function, ArrayArgument& input, const PoolGeometry& geometry, Object out, int threads) {
+  py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input});
+  input.make_contiguous();
+  with_float(input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(output);
+    const T* source = input.data<T>();
+    const py::gil_scoped_release nogil;
+    avg_pool_forward<T>(geometry, source, target, threads);
+  });
+  return std::move(output);
+}
+
+Object run_avg_pool_backward(const std::string& function, ArrayArgument& grad_output, const PoolGeometry& geometry, Object out,
+                             int threads) {
+  require_shape(function, "grad_output", grad_output.shape(), geometry.output.shape(), "that of the forward output");
+  py::array grad_input = make_output(function, "out", out, geometry.input.shape(), grad_output.array().dtype(), {&grad_output});
+  grad_output.make_contiguous();
+  with_float(grad_output.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(grad_input);
+    const T* gradient = grad_output.data<T>();
+    const py::gil_scoped_release nogil;
+    convpool::avg_pool_backward<T>(geometry, gradient, target, threads);
+  });
+  return std::move(grad_input);
+}
+
+Object avg_pool(Object input_object, Object kernel_size, Object stride, Object padding, Object ceil_mode,
+                Object count_include_pad, Object divisor_override, Object dilation, Object layout, Object out,
+                Object num_threads) {
+  const std::string function = "avg_pool";
+  const int threads = to_thread_count(function, num_threads);
+  ArrayArgument input = float_array(function, "input", input_object);
+  const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, {}};
+  PoolGeometry geometry = windows.over(function, input.shape(), layout);
+  set_divisor(function, count_include_pad, divisor_override, geometry);
+  return run_avg_pool(function, input, geometry, out, threads);
+}
+
+Object adaptive_avg_pool(Object input_object, Object output_size, Object layout, Object out, Object num_threads) {
+  const std::string function = "adaptive_avg_pool";
+  const int threads = to_thread_count(function, num_threads);
+  ArrayArgument input = float_array(function, "input", input_object);
+  const Windows windows{{}, {}, {}, {}, {}, output_size};
+  return run_avg_pool(function, input, windows.over(function, input.shape(), layout), out, threads);
+}
+
+Object avg_pool_backward(Object grad_object, Object input_shape, Object kernel_size, Object stride, Object padding,
+                         Object ceil_mode, Object count_include_pad, Object divisor_override, Object dilation, Object layout,
+                         Object out, Object num_threads) {
+  const std::string function = "avg_pool_backward";
+  const int threads = to_thread_count(function, num_threads);
+  ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
+  const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, {}};
+  PoolGeometry geometry = windows.over(function, to_shape(function, "input_shape", input_shape), layout);
+  set_divisor(function, count_include_pad, divisor_override, geometry);
+  return run_avg_pool_backward(function, grad_output, geometry, out, threads);
+}
+
+Object adaptive_avg_pool_backward(Object grad_object, Object input_shape, Object output_size, Object layout, Object out,
+                                  Object num_threads) {
+  const std::string function = "adaptive_avg_pool_backward";
+  const int threads = to_thread_count(function, num_threads);
+  ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
+  const Windows windows{{}, {}, {}, {}, {}, output_size};
+  const PoolGeometry geometry = windows.over(function, to_shape(function, "input_shape", input_shape), layout);
+  return run_avg_pool_backward(function, grad_output, geometry, out, threads);
+}
+
+// ---- LP pooling ----
+
+double to_norm_type(const std::string& function, py::handle value) {
+  const double norm_type = to_real(function, "norm_type", value);
+  if (!(norm_type > 0)) reject(function, "norm_type", "> 0 or infinity", printed(value));
+  return norm_type;
+}
+
+Object lp_pool(Object input_object, Object norm_type, Object kernel_size, Object stride, Object ceil_mode, Object padding,
+               Object dilation, Object layout, Object out, Object num_threads) {
+  const std::string function = "lp_pool";
+  const int threads = to_thread_count(function, num_threads);
+  const double norm = to_norm_type(function, norm_type);
+  ArrayArgument input = float_array(function, "input", input_object);
+  const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, {}};
+  const PoolGeometry geometry = windows.over(function, input.shape(), layout);
+  py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input});
+  input.make_contiguous();
+  with_float(input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(output);
+    const T* source = input.data<T>();
+    const py::gil_scoped_release nogil;
+    lp_pool_forward<T>(geometry, source, norm, target, threads);
+  });
+  return std::move(output);
+}
+
+Object lp_pool_backward(Object grad_object, Object input_object, Object output_object, Object norm_type, Object kernel_size,
+                        Object stride, Object ceil_mode, Object padding, Object dilation, Object layout, Object out,
+                        Object num_threads) {
+  const std::string function = "lp_pool_backward";
+  const int threads = to_thread_count(function, num_threads);
+  const double norm = to_norm_type(function, norm_type);
+  ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
+  ArrayArgument input(function, "input", input_object), output(function, "output", output_object);
+  input.require_type(function, grad_output);
+  output.require_type(function, grad_output);
+  const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, {}};
+  const PoolGeometry geometry = windows.over(function, input.shape(), layout);
+  require_shape(function, "grad_output", grad_output.shape(), geometry.output.shape(), "that of the forward output");
+  require_shape(function, "output", output.shape(), geometry.output.shape(), "that of the forward output");
+  py::array grad_input = make_output(function, "out", out, input.shape(), input.array().dtype(), {&grad_output, &input, &output});
+  for (ArrayArgument* array : {&grad_output, &input, &output}) array->make_contiguous();
+  with_float(input.type(), [&](auto zero) {
+    using T = decltype(zero);
+    T* target = mutable_data<T>(grad_input);
+    const T *gradient = grad_output.data<T>(), *values = input.data<T>(), *norms = output.data<T>();
+    const py::gil_scoped_release nogil;
+    convpool::lp_pool_backward<T>(geometry, gradient, values, norms, norm, target, threads);
+  });
+  return std::move(grad_input);
+}
+
+// For tests: which row of the plan serves a pass.
+std::string algorithm(Object input_shape, Object kernel_size, Object stride, Object padding, Object dilation,
+                      const std::string& pass, Object layout) {
+  constexpr std::pair<const char*, PoolPass> kPasses[] = {
+      {"max_forward", PoolPass::max_forward}, {"max_backward", PoolPass::max_backward}, {"avg_forward", PoolPass::avg_forward},
+      {"avg_backward", PoolPass::avg_backward}, {"lp_forward", PoolPass::lp_forward}, {"lp_backward", PoolPass::lp_backward}};
+  const std::string function = "pool_algorithm";
+  const Windows windows{kernel_size, stride, padding, dilation, py::bool_(false), {}};
+  const PoolGeometry geometry = windows.over(function, to_shape(function, "input_shape", input_shape), layout);
+  for (const auto& [name, value] : kPasses)
+    if (pass == name) return pool_algorithm(geometry, value);
+  reject(function, "pass_", "the name of a pass", "\"" + pass + "\"");
+}
+
+}  // namespace
+
+void bind_sum_pooling(py::module_& module) {
+  module.def("avg_pool", &avg_pool);
+  module.def("avg_pool_backward", &avg_pool_backward);
+  module.def("adaptive_avg_pool", &adaptive_avg_pool);
+  module.def("adaptive_avg_pool_backward", &adaptive_avg_pool_backward);
+  module.def("lp_pool", &lp_pool);
+  module.def("lp_pool_backward", &lp_pool_backward);
+  module.def("pool_algorithm", &algorithm);
+}
+
+}  // namespace convpool::bindings

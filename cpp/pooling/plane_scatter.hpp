@@ -1,0 +1,95 @@
+// Pooled elements and the places of the input they name by index: the frame of max-pool gradients and of unpooling.
+//
+// A task owns all positions of some (n, c) planes, or, where planes are few, a band of positions of one: it looks at
+// every pooled element and takes those that name a place of its own. So no two tasks write the same place, and every
+// place sees its elements in row-major order.
+#pragma once
+
+#include <algorithm>
+
+#include "geometry/axis.hpp"
+#include "geometry/shape.hpp"
+#include "kernels/table.hpp"
+#include "runtime/parallel.hpp"
+
+namespace convpool {
+
+// Channels [0, lanes) at `pitch` elements per position, from the plane's first element on both sides.
+struct ScatterTask {
+  Index full_offset, pooled_offset;  // of the first channel, in elements
+  Index lanes, pitch;
+  Index band_first, band_stop;       // owned positions of the full plane
+};
+
+class ScatterTasks {
+ public:
+  ScatterTasks(const Extents& full, const Extents& pooled, int threads)
+      : full_(full), pooled_(pooled), is_first_(full.layout == Layout::channels_first) {
+    // Channels last: sixteen floats are a cache line, which two tasks should not share.
+    lanes_ = is_first_ ? 1 : std::min<Index>(full.channels, kMostLanes);
+    const Index whole_planes = full.batch * lane_blocks();
+    const Index wanted = 2 * static_cast<Index>(threads);
+    if (threads > 1 && whole_planes > 0 && whole_planes < wanted)
+      bands_ = std::clamp<Index>(wanted / whole_planes, 1, full.plane());
+    planes_ = is_first_ ? std::clamp<Index>(kTaskElements / full.plane(), 1, std::max<Index>(whole_planes, 1)) : 1;
+    if (bands_ > 1) planes_ = 1;
+  }
+
+  Index count() const noexcept { return ceil_divide(full_.batch * lane_blocks(), planes_) * bands_; }
+  Index most_lanes() const noexcept { return lanes_; }
+
+  // Calls body(ScatterTask) for every plane, or block of channels, of a task.
+  template <class Body>
+  void run(Index task, Body&& body) const noexcept {
+    const Index band = task % bands_;
+    const Index first = task / bands_ * planes_;
+    for (Index block = first; block < std::min(first + planes_, full_.batch * lane_blocks()); ++block) {
+      const Index n = block / lane_blocks(), c = block % lane_blocks() * lanes_;
+      body(ScatterTask{n * full_.batch_stride() + c * full_.channel_stride(),
+                       n * pooled_.batch_stride() + c * pooled_.channel_stride(), std::min(lanes_, full_.channels - c),
+                       is_first_ ? 1 : full_.channels, full_.plane() * band / bands_, full_.plane() * (band + 1) / bands_});
+    }
+  }
+
+ private:
+  static constexpr Index kMostLanes = 64;
+  static constexpr Index kTaskElements = 16 * 1024;
+
+  Index lane_blocks() const noexcept { return ceil_divide(full_.channels, lanes_); }
+
+  const Extents& full_;
+  const Extents& pooled_;
+  bool is_first_;
+  Index lanes_;
+  Index planes_ = 1, bands_ = 1;
+};
+
+template <class T>
+void zero_band(const ScatterTask& task, T* full) noexcept {
+  if (task.lanes == task.pitch) {
+    std::fill(full + task.band_first * task.pitch, full + task.band_stop * task.pitch, T{0});
+    return;
+  }
+  for (Index position = task.band_first; position < task.band_stop; ++position)
+    std::fill_n(full + position * task.pitch, task.lanes, T{0});
+}
+
+// place(full element, pooled element) for every pooled element that names a position of the band, in row-major order.
+// `full` and `pooled` are at the task's first channel.
+template <class T, class U, class I, class Place>
+void scatter_band(const ScatterTask& task, Index pooled_plane, T* full, U* pooled, const I* indices, Place&& place) noexcept {
+  const Index first = task.band_first, count = task.band_stop - task.band_first;
+  if (task.pitch == 1) {
+    for (Index i = 0; i < pooled_plane; ++i)
+      if (static_cast<std::size_t>(indices[i] - first) < static_cast<std::size_t>(count)) place(full[indices[i]], pooled[i]);
+    return;
+  }
+  for (Index i = 0; i < pooled_plane; ++i)
+    for (Index lane = 0; lane < task.lanes; ++lane) {
+      const Index from = i * task.pitch + lane, position = indices[from];
+      if (static_cast<std::size_t>(position - first) < static_cast<std::size_t>(count))
+        place(full[position * task.pitch + lane], pooled[from]);
+    }
+}
+
+}  // namespace convpool

@@ -1,0 +1,111 @@
+#include "pooling/pool_view.hpp"
+
+#include <algorithm>
+
+namespace convpool {
+
+namespace {
+
+using Axes = std::array<Axis, kAxes>;
+using Shares = std::array<std::vector<double>, kAxes>;
+
+bool covers_all(const Axis& axis) { return axis.output == 1 && axis.taps(0).count == axis.input; }
+
+// Makes the two innermost axes one and shifts the outer one inwards.
+void merge_inner_axes(Axes& axes, Shares& shares) {
+  axes = {Axis{}, axes[0], make_adaptive_axis(axes[1].input * axes[2].input, 1)};
+  shares = {std::vector<double>{1.0}, shares[0], std::vector<double>{shares[1].front() * shares[2].front()}};
+}
+
+// Adaptive windows of one length are ordinary windows, which lanes can share.
+Axis plain_if_even(const Axis& axis) {
+  if (!axis.is_adaptive || axis.output == 1 || axis.input % axis.output != 0) return axis;
+  const Index length = axis.input / axis.output;
+  return Axis{axis.input, length, length, 1, 0, 0, axis.output, false};
+}
+
+Shares divisor_shares(const PoolGeometry& geometry) {
+  Shares shares;
+  for (int axis = 0; axis < kAxes; ++axis)
+    for (Index window = 0; window < geometry.axes[axis].output; ++window)
+      shares[axis].push_back(geometry.divisor == Divisor::constant ? 1.0
+                                                                   : static_cast<double>(geometry.divisor_share(axis, window)));
+  if (geometry.divisor == Divisor::constant)
+    std::fill(shares[0].begin(), shares[0].end(), static_cast<double>(geometry.divisor_override));
+  return shares;
+}
+
+ViewAxis forward_axis(const Axis& window) {
+  ViewAxis axis{window.input, window.output, window.dilation, window.largest_window(), {}, window};
+  for (Index target = 0; target < axis.targets; ++target) {
+    const WindowTaps taps = window.taps(target);
+    axis.reads.push_back({taps.first, taps.count});
+  }
+  return axis;
+}
+
+ViewAxis backward_axis(const Axis& window) {
+  ViewAxis axis{window.output, window.input, 1, window.largest_cover(), {}, window};
+  for (Index target = 0; target < axis.targets; ++target) {
+    const CoveringWindows covering = window.covering(target);
+    axis.reads.push_back({covering.first, covering.count});
+    axis.step = covering.step;  // the same for every position
+  }
+  return axis;
+}
+
+PoolView make_view(const PoolGeometry& geometry, ViewAxis (*make_axis)(const Axis&)) {
+  const bool is_first = geometry.input.layout == Layout::channels_first;
+  PoolView view;
+  view.outers = geometry.input.batch * (is_first ? geometry.input.channels : 1);
+  view.inner = is_first ? 1 : geometry.input.channels;
+  view.shares = divisor_shares(geometry);
+  Axes axes = geometry.axes;
+  for (int merges = 0; merges < kAxes - 1; ++merges)
+    if (covers_all(axes[2]) && covers_all(axes[1])) merge_inner_axes(axes, view.shares);
+  for (int axis = 0; axis < kAxes; ++axis) view.axes[axis] = make_axis(plain_if_even(axes[axis]));
+  return view;
+}
+
+}  // namespace
+
+Range ViewAxis::span(Range block) const noexcept {
+  // The first reads do not always ascend: a dilated window may begin beyond its successor's first real tap.
+  Index first = sources, stop = 0;
+  for (Index target = block.first; target < block.stop(); ++target) {
+    if (of(target).count == 0) continue;
+    first = std::min(first, of(target).first);
+    stop = std::max(stop, of(target).first + (of(target).count - 1) * step + 1);
+  }
+  return stop == 0 ? Range{} : Range{first, stop - first};
+}
+
+Index ViewAxis::longest_span(Index block) const noexcept {
+  Index longest = 0;
+  for (Index target = 0; target < targets; target += block)
+    longest = std::max(longest, span({target, std::min(block, targets - target)}).count);
+  return longest;
+}
+
+PoolView forward_view(const PoolGeometry& geometry) { return make_view(geometry, forward_axis); }
+
+PoolView forward_view_of_sums(const PoolGeometry& geometry) {
+  constexpr Index kLargestPlane = 256;  // larger ones are worth a task's trouble each, and have more than one thread
+  PoolView view = make_view(geometry, forward_axis);
+  ViewAxis& row = view.axes[2];
+  if (view.inner > 1 || row.targets > 1 || view.axes[1].targets > 1 || view.axes[0].targets > 1) return view;
+  const Index plane = view.source_plane();
+  if (row.reads.front().count != plane || plane > kLargestPlane) return view;
+  row.reads.clear();
+  for (Index outer = 0; outer < view.outers; ++outer) row.reads.push_back({outer * plane, plane});
+  row.window = make_adaptive_axis(plane * view.outers, std::max<Index>(view.outers, 1));
+  row.sources = plane * view.outers;
+  row.targets = view.outers;
+  view.shares[2].assign(static_cast<std::size_t>(view.outers), view.shares[2].front());
+  view.outers = std::min<Index>(view.outers, 1);
+  return view;
+}
+
+PoolView backward_view(const PoolGeometry& geometry) { return make_view(geometry, backward_axis); }
+
+}  // namespace convpool

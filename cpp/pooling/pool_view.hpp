@@ -1,0 +1,53 @@
+// A pooling problem as the drivers see it: [outer][z][y][x][inner] on both sides, whatever the layout.
+//
+// Channels first: outer = N * C, inner = 1. Channels last: outer = N, inner = C. Neighbouring axes that one window
+// covers completely are merged (the plane stays contiguous), so that global pooling reduces one long row.
+//
+// Each target along an axis reads some sources: forward, an output its window's inputs; backward, an input the outputs
+// whose windows cover it. So one driver serves both directions.
+#pragma once
+
+#include <vector>
+
+#include "geometry/pool_geometry.hpp"
+#include "kernels/table.hpp"
+
+namespace convpool {
+
+// A range of positions along one axis.
+struct Range {
+  Index first = 0, count = 0;
+  Index stop() const noexcept { return first + count; }
+};
+
+struct ViewAxis {
+  Index sources, targets;
+  Index step;                // between the sources a target reads
+  Index most_reads;
+  std::vector<Range> reads;  // of every target: first source, and how many
+  Axis window;               // the geometry, whatever the direction
+
+  const Range& of(Index target) const noexcept { return reads[static_cast<std::size_t>(target)]; }
+  // Sources between the first and the last one that some consecutive targets read.
+  Range span(Range targets) const noexcept;
+  // The longest such span when the targets are cut into blocks.
+  Index longest_span(Index block) const noexcept;
+};
+
+struct PoolView {
+  Index outers, inner;
+  std::array<ViewAxis, kAxes> axes;
+  std::array<std::vector<double>, kAxes> shares;  // of every window: the factors of the average's divisor
+
+  Index source_plane() const noexcept { return axes[0].sources * axes[1].sources * axes[2].sources * inner; }
+  Index target_plane() const noexcept { return axes[0].targets * axes[1].targets * axes[2].targets * inner; }
+  Index elements() const noexcept { return outers * (source_plane() + target_plane()); }
+  Index most_rows() const noexcept { return axes[0].most_reads * axes[1].most_reads; }  // that a target row reads
+};
+
+PoolView forward_view(const PoolGeometry& geometry);
+// The same where positions do not matter: global pooling of small planes becomes one row of windows, one for each plane.
+PoolView forward_view_of_sums(const PoolGeometry& geometry);
+PoolView backward_view(const PoolGeometry& geometry);
+
+}  // namespace convpool

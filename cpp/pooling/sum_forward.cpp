@@ -1,0 +1,124 @@
+// Average and LP pooling: sums over windows, then a division or a root.
+
+#include <cmath>
+#include <limits>
+
+#include "pooling/max_magnitude.hpp"
+#include "pooling/plan.hpp"
+#include "pooling/power.hpp"
+#include "pooling/window_reduction.hpp"
+#include "reference/pooling.hpp"
+#include "runtime/isa.hpp"
+
+namespace convpool {
+
+namespace {
+
+template <class T>
+struct Unchanged {
+  static constexpr bool kIsCopy = true;
+  T operator()(T value) const noexcept { return value; }
+};
+
+template <class T>
+class AverageSink {
+ public:
+  AverageSink(const PoolView& view, const PoolKernels<T>& kernels, T* output)
+      : view_(view), kernels_(kernels), output_(output) {
+    for (const double share : view.shares[2]) column_shares_.push_back(static_cast<T>(share));
+  }
+
+  T* place(Index offset, const RowBlock& block) const noexcept {
+    return block.lanes == view_.inner ? output_ + offset : nullptr;
+  }
+  LanePosition<T>* place_positions(Index, const RowBlock&) const noexcept { return nullptr; }
+
+  void finish(Index z, Index y, Index offset, const RowBlock& block, T* sums, LanePosition<T>*) const noexcept {
+    divide(z, y, block, sums);
+    if (sums == output_ + offset) return;
+    for_each_stretch(block, view_.inner, [&](Index from, Index to, Index count) {
+      std::copy_n(sums + from, count, output_ + offset + to);
+    });
+  }
+
+ private:
+  void divide(Index z, Index y, const RowBlock& block, T* sums) const noexcept {
+    const double row_share = view_.shares[0][static_cast<std::size_t>(z)] * view_.shares[1][static_cast<std::size_t>(y)];
+    const T* shares = column_shares_.data() + block.column;
+    if (view_.inner == 1) return kernels_.divide(block.columns, shares, static_cast<T>(row_share), sums);
+    for (Index column = 0, next = 0; column < block.columns; column = next) {
+      while (next < block.columns && shares[next] == shares[column]) ++next;
+      const T divisor = shares[column] * static_cast<T>(row_share);
+      kernels_.divide((next - column) * block.lanes, nullptr, divisor, sums + column * block.lanes);
+    }
+  }
+
+  const PoolView& view_;
+  const PoolKernels<T>& kernels_;
+  T* output_;
+  std::vector<T> column_shares_;
+};
+
+// V: the type summed in; finish_value: V -> T.
+template <class T, class V, class FinishValue>
+class NormSink {
+ public:
+  NormSink(const PoolView& view, FinishValue finish_value, T* output)
+      : inner_(view.inner), finish_value_(finish_value), output_(output) {}
+
+  V* place(Index, const RowBlock&) const noexcept { return nullptr; }
+  LanePosition<V>* place_positions(Index, const RowBlock&) const noexcept { return nullptr; }
+  void finish(Index, Index, Index offset, const RowBlock& block, const V* sums, LanePosition<V>*) const noexcept {
+    for_each_stretch(block, inner_, [&](Index from, Index to, Index count) {
+      for (Index i = 0; i < count; ++i) output_[offset + to + i] = static_cast<T>(finish_value_(sums[from + i]));
+    });
+  }
+
+ private:
+  Index inner_;
+  FinishValue finish_value_;
+  T* output_;
+};
+
+// Sums of `term` of each element, in double; the result is `finish_value` of the sum.
+template <class T, class Term, class FinishValue>
+void sum_powers(const PoolGeometry& geometry, const T* input, Term term, FinishValue finish_value, T* output,
+                int num_threads) {
+  const PoolView view = forward_view(geometry);
+  const PoolKernels<double>& kernels = pool_kernels<double>(*selected_kernels());
+  const RowReducer<T, double, Term> rows(view, kernels, kernels.sum, term, 0.0);
+  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false,
+                      NormSink<T, double, FinishValue>(view, finish_value, output), input, num_threads);
+}
+
+}  // namespace
+
+template <class T>
+void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads) {
+  if (choose_pool_algorithm(geometry, PoolPass::avg_forward) == PoolAlgorithm::reference)
+    return reference::avg_pool_forward(geometry, input, output, num_threads);
+  const PoolView view = forward_view_of_sums(geometry);
+  const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
+  const RowReducer<T, T, Unchanged<T>> rows(view, kernels, kernels.sum, {}, T{0});
+  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T>(view, kernels, output), input, num_threads);
+}
+
+template <class T>
+void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_type, T* output, int num_threads) {
+  if (choose_pool_algorithm(geometry, PoolPass::lp_forward) == PoolAlgorithm::reference)
+    return reference::lp_pool_forward(geometry, input, norm_type, output, num_threads);
+  if (std::isinf(norm_type)) return max_magnitude<T>(geometry, input, output, nullptr, num_threads);
+  if (norm_type == 1) return sum_powers(geometry, input, Power<T, 1>{}, [](double sum) { return sum; }, output, num_threads);
+  if (norm_type == 2)
+    return sum_powers(geometry, input, Power<T, 2>{}, [](double sum) { return std::sqrt(sum); }, output, num_threads);
+  sum_powers(geometry, input, AnyPower<T>{norm_type}, [norm_type](double sum) { return std::pow(sum, 1 / norm_type); }, output,
+             num_threads);
+}
+
+#define CONVPOOL_SUM_FORWARD(T)                                            \
+  template void avg_pool_forward(const PoolGeometry&, const T*, T*, int); \
+  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);
+CONVPOOL_SUM_FORWARD(float)
+CONVPOOL_SUM_FORWARD(double)
+
+}  // namespace convpool

@@ -1,0 +1,239 @@
+#include "reference/pooling.hpp"
+
+#include <cmath>
+
+#include "runtime/parallel.hpp"
+
+namespace convpool::reference {
+
+namespace {
+
+using std::int64_t;
+
+// Offset of (z, y, x) in one (n, c) plane, in elements of the array.
+struct PlaneStrides {
+  int64_t z, y, x;
+  explicit PlaneStrides(const Extents& extents)
+      : z(extents.axis_stride(0)), y(extents.axis_stride(1)), x(extents.axis_stride(2)) {}
+  int64_t at(int64_t iz, int64_t iy, int64_t ix) const noexcept { return iz * z + iy * y + ix * x; }
+};
+
+int64_t plane_offset(const Extents& extents, int64_t plane) noexcept {
+  return plane / extents.channels * extents.batch_stride() + plane % extents.channels * extents.channel_stride();
+}
+
+// One window of one plane: where its output lies and which elements it reads.
+struct Window {
+  int64_t output;  // offset in the output plane
+  int64_t divisor;
+  WindowTaps z, y, x;
+};
+
+// Calls body(plane offset in the input, plane offset in the output) for every (n, c).
+template <class Body>
+void for_each_plane(const PoolGeometry& geometry, int num_threads, Body&& body) {
+  const int64_t planes = geometry.input.batch * geometry.input.channels;
+  int64_t taps = 1;
+  for (const Axis& axis : geometry.axes) taps *= axis.largest_window();
+  const int workers = worker_count(num_threads, planes, planes * geometry.output.plane() * taps);
+  parallel_for(planes, workers, [&](int64_t plane, int) {
+    body(plane_offset(geometry.input, plane), plane_offset(geometry.output, plane));
+  });
+}
+
+template <class Body>
+void for_each_window(const PoolGeometry& geometry, Body&& body) {
+  const PlaneStrides output(geometry.output);
+  const Triple& windows = geometry.output.spatial;
+  for (int64_t z = 0; z < windows[0]; ++z)
+    for (int64_t y = 0; y < windows[1]; ++y)
+      for (int64_t x = 0; x < windows[2]; ++x)
+        body(Window{output.at(z, y, x), geometry.divisor_of(z, y, x), geometry.axes[0].taps(z), geometry.axes[1].taps(y),
+                    geometry.axes[2].taps(x)});
+}
+
+// Calls body(offset in the input plane, flat position) for the real elements of a window in row-major order.
+template <class Body>
+void for_each_tap(const PoolGeometry& geometry, const Window& window, Body&& body) {
+  const PlaneStrides input(geometry.input);
+  const Triple& extent = geometry.input.spatial;
+  for (int64_t tz = 0; tz < window.z.count; ++tz)
+    for (int64_t ty = 0; ty < window.y.count; ++ty)
+      for (int64_t tx = 0; tx < window.x.count; ++tx) {
+        const int64_t z = window.z.first + tz * geometry.axes[0].dilation;
+        const int64_t y = window.y.first + ty * geometry.axes[1].dilation;
+        const int64_t x = window.x.first + tx * geometry.axes[2].dilation;
+        body(input.at(z, y, x), (z * extent[1] + y) * extent[2] + x);
+      }
+}
+
+template <class T>
+struct Maximum {
+  T value{};
+  int64_t offset = -1;
+  int64_t position = -1;
+};
+
+// Absolute values are compared where `by_magnitude`.
+template <class T>
+Maximum<T> first_maximum(const PoolGeometry& geometry, const Window& window, const T* plane, bool by_magnitude = false) {
+  Maximum<T> best;
+  for_each_tap(geometry, window, [&](int64_t offset, int64_t position) {
+    T value = plane[offset];
+    if constexpr (std::is_floating_point_v<T>) value = by_magnitude ? std::fabs(value) : value;
+    const bool is_first_nan = value != value && best.value == best.value;
+    if (best.position < 0 || value > best.value || is_first_nan) best = {value, offset, position};
+  });
+  return best;
+}
+
+template <class T>
+void zero_plane(const Extents& extents, T* plane) noexcept {
+  const int64_t step = extents.axis_stride(2);
+  for (int64_t i = 0; i < extents.plane(); ++i) plane[i * step] = T{0};
+}
+
+// Adds a window's gradient to every element equal to its maximum (NaN equals NaN here).
+template <class T>
+void spread_over_ties(const PoolGeometry& geometry, const Window& window, const T* plane, T gradient, bool is_split,
+                      T* grad_plane) {
+  const T largest = first_maximum(geometry, window, plane).value;
+  const auto is_maximum = [largest](T value) { return value == largest || (value != value && largest != largest); };
+  int64_t ties = 0;
+  for_each_tap(geometry, window, [&](int64_t offset, int64_t) { ties += is_maximum(plane[offset]); });
+  const T share = is_split ? gradient / static_cast<T>(ties) : gradient;
+  for_each_tap(geometry, window, [&](int64_t offset, int64_t) {
+    if (is_maximum(plane[offset])) grad_plane[offset] += share;
+  });
+}
+
+// |x|^p for a finite p > 0.
+double power(double value, double exponent) noexcept {
+  const double magnitude = std::fabs(value);
+  return exponent == 1 ? magnitude : exponent == 2 ? magnitude * magnitude : std::pow(magnitude, exponent);
+}
+
+double sign(double value) noexcept { return value > 0 ? 1 : value < 0 ? -1 : value; }
+
+}  // namespace
+
+template <class T, class I>
+void max_pool_forward(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads) {
+  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
+    for_each_window(geometry, [&](const Window& window) {
+      const Maximum<T> best = first_maximum(geometry, window, input + input_plane);
+      output[output_plane + window.output] = best.value;
+      if (indices != nullptr) indices[output_plane + window.output] = static_cast<I>(best.position);
+    });
+  });
+}
+
+template <class T, class I>
+void max_pool_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, const I* indices, Ties ties,
+                       T* grad_input, int num_threads) {
+  const int64_t step = geometry.input.axis_stride(2);
+  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
+    T* grad_plane = grad_input + input_plane;
+    zero_plane(geometry.input, grad_plane);
+    for_each_window(geometry, [&](const Window& window) {
+      const int64_t output = output_plane + window.output;
+      if (ties != Ties::first) {
+        spread_over_ties(geometry, window, input + input_plane, grad_output[output], ties == Ties::split, grad_plane);
+      } else if (indices != nullptr) {
+        grad_plane[indices[output] * step] += grad_output[output];
+      } else {
+        grad_plane[first_maximum(geometry, window, input + input_plane).offset] += grad_output[output];
+      }
+    });
+  });
+}
+
+template <class T>
+void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads) {
+  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
+    for_each_window(geometry, [&](const Window& window) {
+      T sum{0};
+      for_each_tap(geometry, window, [&](int64_t offset, int64_t) { sum += input[input_plane + offset]; });
+      output[output_plane + window.output] = sum / static_cast<T>(window.divisor);
+    });
+  });
+}
+
+template <class T>
+void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* grad_input, int num_threads) {
+  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
+    zero_plane(geometry.input, grad_input + input_plane);
+    for_each_window(geometry, [&](const Window& window) {
+      const T share = grad_output[output_plane + window.output] / static_cast<T>(window.divisor);
+      for_each_tap(geometry, window, [&](int64_t offset, int64_t) { grad_input[input_plane + offset] += share; });
+    });
+  });
+}
+
+template <class T>
+void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_type, T* output, int num_threads) {
+  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
+    for_each_window(geometry, [&](const Window& window) {
+      const T* plane = input + input_plane;
+      T& target = output[output_plane + window.output];
+      if (std::isinf(norm_type)) {
+        target = first_maximum(geometry, window, plane, true).value;
+        return;
+      }
+      double sum = 0;
+      for_each_tap(geometry, window, [&](int64_t offset, int64_t) { sum += power(plane[offset], norm_type); });
+      target = static_cast<T>(norm_type == 1 ? sum : norm_type == 2 ? std::sqrt(sum) : std::pow(sum, 1 / norm_type));
+    });
+  });
+}
+
+template <class T>
+void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, const T* output,
+                      double norm_type, T* grad_input, int num_threads) {
+  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
+    const T* plane = input + input_plane;
+    T* grad_plane = grad_input + input_plane;
+    zero_plane(geometry.input, grad_plane);
+    for_each_window(geometry, [&](const Window& window) {
+      const double gradient = grad_output[output_plane + window.output];
+      if (std::isinf(norm_type)) {
+        const int64_t offset = first_maximum(geometry, window, plane, true).offset;
+        grad_plane[offset] += static_cast<T>(gradient * sign(plane[offset]));
+        return;
+      }
+      const double norm = output[output_plane + window.output];
+      if (norm == 0) return;
+      const double scale = gradient * std::pow(norm, 1 - norm_type);
+      for_each_tap(geometry, window, [&](int64_t offset, int64_t) {
+        const double value = plane[offset];
+        if (value != 0) grad_plane[offset] += static_cast<T>(scale * sign(value) * power(value, norm_type - 1));
+      });
+    });
+  });
+}
+
+#define CONVPOOL_MAX_FORWARD(T)                                                                          \
+  template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int32_t*, int);                 \
+  template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int64_t*, int);
+CONVPOOL_MAX_FORWARD(float)
+CONVPOOL_MAX_FORWARD(double)
+CONVPOOL_MAX_FORWARD(std::int8_t)
+CONVPOOL_MAX_FORWARD(std::int16_t)
+CONVPOOL_MAX_FORWARD(std::int32_t)
+CONVPOOL_MAX_FORWARD(std::int64_t)
+CONVPOOL_MAX_FORWARD(std::uint8_t)
+CONVPOOL_MAX_FORWARD(std::uint16_t)
+CONVPOOL_MAX_FORWARD(std::uint32_t)
+CONVPOOL_MAX_FORWARD(std::uint64_t)
+
+#define CONVPOOL_REAL_PASSES(T)                                                                                   \
+  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int32_t*, Ties, T*, int);   \
+  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int64_t*, Ties, T*, int);   \
+  template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);                                         \
+  template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);                                        \
+  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);                                  \
+  template void lp_pool_backward(const PoolGeometry&, const T*, const T*, const T*, double, T*, int);
+CONVPOOL_REAL_PASSES(float)
+CONVPOOL_REAL_PASSES(double)
+
+}  // namespace convpool::reference
