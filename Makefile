@@ -1,0 +1,62 @@
+# Each target sets up .venv by itself, with pip, and then does one thing. pip runs again only if something that it
+# installs has changed.
+#
+#   make train            train a small network on real digits: accuracy, train.png, times    (ARGS="--seeds 5")
+#   make test             run the test suite                                                  (ARGS="-k conv -x")
+#   make bench            time against the NumPy reference and the libraries found in .venv   (ARGS="--set full")
+#   make lint             ruff, mypy, clang-format, codespell
+#   make docs             draw the figures of docs/ again and run every block of the pages
+#   make clean            remove .venv and whatever the other targets made
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+STAMPS := $(VENV)/stamps
+SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp python -type f ! -name "*.pyc" ! -name "*.so")
+CPP_FILES := $(shell find cpp -name '*.cpp' -o -name '*.hpp')
+
+.PHONY: train test bench lint docs clean
+.DELETE_ON_ERROR:
+
+train: $(STAMPS)/train
+	$(RUN) examples/train.py $(ARGS)
+
+test: $(STAMPS)/test $(STAMPS)/train
+	$(RUN) -m pytest $(ARGS)
+
+bench: $(STAMPS)/bench
+	$(RUN) -m bench.run $(ARGS)
+
+lint: $(STAMPS)/lint
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/clang-format --dry-run --Werror $(CPP_FILES)
+	$(VENV)/bin/codespell
+
+docs: $(STAMPS)/test $(STAMPS)/train
+	$(RUN) docs/figures.py
+	$(RUN) -m pytest tests/test_docs.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist wheelhouse train.png .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- the environment: a stamp for the interpreter, one for the package, one for each extra in pyproject.toml ----
+
+$(STAMPS)/venv:
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/package: $(SOURCES) | $(STAMPS)/venv
+	@echo "building and installing convpool (about a minute)"
+	$(PIP) install .
+	@touch $@
+
+# The package is installed by now, so this adds the list of requirements and leaves the package alone.
+$(STAMPS)/train $(STAMPS)/test $(STAMPS)/bench $(STAMPS)/lint: $(STAMPS)/%: $(STAMPS)/package
+	$(PIP) install 'convpool[$*]'
+	@touch $@
