@@ -104,7 +104,7 @@ void run_packed(const KernelTable* table, const std::vector<Correlation>& parts,
   if (tasks == 0) return;
   Index work = 0, most_rows = 0;
   for (const Job& job : jobs) {
-    work += packed_weight_elements(*job.part) * job.part->pixels() / 8;
+    work += packed_weight_elements(*job.part) * job.part->pixels() / 16;
     most_rows = std::max(most_rows, job.task_rows);
   }
   const Workspace packed_memory(1, static_cast<std::size_t>(jobs.back().packed_offset + packed_weight_elements(*jobs.back().part)) * sizeof(T));

@@ -199,7 +199,7 @@ void packed_grad_weight(const KernelTable* table, const Correlation& part, const
   const Cut cut = make_cut(part, kernels, grad_weight != nullptr, grad_bias != nullptr);
   const Workspace sums_memory(1, static_cast<std::size_t>(cut.slices * cut.slice_elements()) * sizeof(T));
   T* sums = reinterpret_cast<T*>(sums_memory.of(0));
-  const int workers = worker_count(num_threads, cut.tasks(), cut.slice_elements() * part.pixels() / 8);
+  const int workers = worker_count(num_threads, cut.tasks(), cut.slice_elements() * part.pixels() / 16);
   Scratch<T> measure;
   const Workspace memory(workers, Scratch<T>::carve(Carver(), cut, measure));
   parallel_for(cut.tasks(), workers, [&](Index task, int worker) {

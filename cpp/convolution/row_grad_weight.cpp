@@ -138,7 +138,7 @@ void row_grad_weight(const KernelTable* table, const Correlation& part, const T*
   const Workspace partial_memory(1, static_cast<std::size_t>(job.slices * job.weights()) * sizeof(T));
   T* partial = reinterpret_cast<T*>(partial_memory.of(0));
   const Index tasks = job.cut.group_blocks * job.slices;
-  const int workers = worker_count(num_threads, tasks, job.weights() * (part.pixels() / 8 + 1));
+  const int workers = worker_count(num_threads, tasks, job.weights() * (part.pixels() / 16 + 1));
   Scratch<T> measure;
   const Workspace memory(workers, Scratch<T>::carve(Carver(), job, measure));
   parallel_for(tasks, workers, [&](Index task, int worker) {

@@ -59,13 +59,14 @@ void multiply_group(const Job& job, const ConvKernels<T>& kernels, const T* pack
   const Index pitch = job.cut.padded_columns;
   const bool is_flat = box.rows == 1;
   const Index length = is_flat ? pitch / kernels.lanes : box.rows;  // vectors along the tile's direction
+  const Index most_vectors = kernels.row_vectors[part.rows - 1];
   RowTile<T> tile{};
   tile.b_vector = is_flat ? kernels.lanes : job.tile.target_row_pitch();
   tile.c_vector = is_flat ? kernels.lanes : pitch;
   tile.c_row = job.cut.box_rows * pitch;
   for (Index x = 0; x < (is_flat ? 1 : box.columns); x += kernels.lanes)
-    for (Index first = 0; first < length; first += kernels.row_vectors) {
-      const Index vectors = std::min<Index>(kernels.row_vectors, length - first);
+    for (Index first = 0; first < length; first += most_vectors) {
+      const Index vectors = std::min(most_vectors, length - first);
       tile.c = result + first * tile.c_vector + x;
       for (Index entry = 0; entry < part.depth(); entry += kDepthChunk) {
         tile.a = packed + entry * part.rows;
@@ -142,7 +143,7 @@ void run_row_tiles(const KernelTable* table, const std::vector<Correlation>& par
     packed_elements += packed_weight_elements(*job.part);
     tile_elements = std::max(tile_elements, job.tile_elements());
     result_elements = std::max(result_elements, job.result_elements());
-    work += job.part->groups * job.part->pixels() * (job.part->depth() * job.part->rows / 8 + 1);
+    work += job.part->groups * job.part->pixels() * (job.part->depth() * job.part->rows / 16 + 1);
   }
   const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));

@@ -70,8 +70,7 @@ constexpr ConvKernels<T> make_conv_kernels() {
   kernels.channel_vectors = kChannelVectors;
   fill_tiles<T, true, kWeightRows, kPixelVectors, kMostTileRows>(kernels.tile_from_weights);
   fill_tiles<T, false, kGradientRows, kChannelVectors, kMostTileRows>(kernels.tile_from_block);
-  kernels.row_vectors = kRowVectors;
-  fill_row_tiles<T, kMostRowTileRows, kMostTileVectors>(kernels.row_tile);
+  fill_row_tiles<T, kMostRowTileRows, kMostTileVectors>(kernels);
   fill_dot_rows<T, kDotTaps>(kernels.dot_rows);
   kernels.move_block = move_block<T>;
   return kernels;

@@ -7,8 +7,9 @@
 
 namespace convpool::avx2 {
 
+constexpr int kRegisters = 16;
 // Largest accumulator tiles that leave registers for the operands.
-constexpr int kWeightRows = 4, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 2, kRowVectors = 3;
+constexpr int kWeightRows = 4, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 2;
 
 #include "kernels/vector.inl.hpp"
 

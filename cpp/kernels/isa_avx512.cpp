@@ -7,8 +7,9 @@
 
 namespace convpool::avx512 {
 
+constexpr int kRegisters = 32;
 // Largest accumulator tiles that leave registers for the operands.
-constexpr int kWeightRows = 8, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 4, kRowVectors = 4;
+constexpr int kWeightRows = 8, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 4;
 
 #include "kernels/vector.inl.hpp"
 

@@ -5,8 +5,9 @@
 
 namespace convpool::baseline {
 
+constexpr int kRegisters = 16;
 // Largest accumulator tiles that leave registers for the operands.
-constexpr int kWeightRows = 4, kPixelVectors = 2, kGradientRows = 4, kChannelVectors = 2, kRowVectors = 2;
+constexpr int kWeightRows = 4, kPixelVectors = 2, kGradientRows = 4, kChannelVectors = 2;
 
 #include "kernels/vector.inl.hpp"
 

@@ -5,11 +5,38 @@
 // Semantics: as kernels/pooling_taps.inl.hpp: the first maximum, the first NaN.
 // Numerics:  a segment of two vectors and more is summed in interleaved partial sums, which are then added in a tree;
 //            a shorter one from left to right. The order depends on its length alone (and on the vector length).
-// Cost:      long segments one load and operation per vector; short ones, and strides over 2, one element at a time.
+// Cost:      long segments one load and operation per vector; short ones, and strides over 4, one element at a time.
 
 template <class T>
 static inline __attribute__((always_inline)) bool is_better_element(T value, T best) {
   return (value > best) | ((value != value) & (best == best));  // no branches: data decides at random
+}
+
+template <class T, int Half, int... Lane>
+static inline __attribute__((always_inline)) Vector<T> upper_half(Vector<T> value, Lanes<Lane...>) {
+  return __builtin_shufflevector(value, value, ((Lane + Half) % kLanes<T>)...);
+}
+
+template <class T>
+struct Place {
+  Vector<T> value;
+  Vector<LanePosition<T>> position;
+};
+
+// Lanes are in no order of position: of equal maxima, and of NaNs, the earliest counts.
+template <class T, int Half = kLanes<T> / 2>
+static inline __attribute__((always_inline)) Place<T> best_lane(Place<T> best) {
+  if constexpr (Half == 0) {
+    return best;
+  } else {
+    using P = LanePosition<T>;
+    using All = typename LaneList<kLanes<T>>::type;
+    const Vector<T> value = upper_half<T, Half>(best.value, All{});
+    const Vector<P> position = upper_half<P, Half>(best.position, All{});
+    const Vector<P> is_equal = (value == best.value) | ((value != value) & (best.value != best.value));
+    const Vector<P> take = is_better<T>(value, best.value) | (is_equal & (position < best.position));
+    return best_lane<T, Half / 2>({take ? value : best.value, take ? position : best.position});
+  }
 }
 
 // The position is needed even where only the value is asked for: it decides between -0.0 and 0.0.
@@ -23,25 +50,18 @@ struct SegmentMax {
     T best = source[0];
     Index where = 0, next = 1;
     if (count >= 2 * kWidth) {
-      Vector<T> lane_best = load(source);
-      Vector<P> lane_block = Vector<P>{};
+      Place<T> lanes{load(source), lane_numbers<P>(typename LaneList<kWidth>::type{})};
+      Vector<P> candidate = lanes.position;
       for (next = kWidth; next + kWidth <= count; next += kWidth) {
         const Vector<T> value = load(source + next);
-        const Vector<P> take = is_better<T>(value, lane_best);
-        lane_best = take ? value : lane_best;
-        lane_block = take ? broadcast(static_cast<P>(next)) : lane_block;
+        candidate += kWidth;
+        const Vector<P> take = is_better<T>(value, lanes.value);
+        lanes.value = take ? value : lanes.value;
+        lanes.position = take ? candidate : lanes.position;
       }
-      best = lane_best[0];
-      where = static_cast<Index>(lane_block[0]);
-      for (int lane = 1; lane < kWidth; ++lane) {
-        const Index position = static_cast<Index>(lane_block[lane]) + lane;
-        // Lanes are in no order of position: of equal maxima, and of NaNs, the earliest counts.
-        const bool is_equal = lane_best[lane] == best || (lane_best[lane] != lane_best[lane] && best != best);
-        if (is_better_element(lane_best[lane], best) || (is_equal && position < where)) {
-          best = lane_best[lane];
-          where = position;
-        }
-      }
+      lanes = best_lane<T>(lanes);
+      best = lanes.value[0];
+      where = static_cast<Index>(lanes.position[0]);
     }
     for (; next < count; ++next) {
       const bool take = is_better_element(source[next], best);
@@ -52,11 +72,6 @@ struct SegmentMax {
     if (r.out_positions != nullptr) r.out_positions[output] = r.base + static_cast<P>(r.first[output] + where);
   }
 };
-
-template <class T, int Half, int... Lane>
-static inline __attribute__((always_inline)) Vector<T> upper_half(Vector<T> value, Lanes<Lane...>) {
-  return __builtin_shufflevector(value, value, ((Lane + Half) % kLanes<T>)...);
-}
 
 // Halves are added until one lane is left.
 template <class T, int Half = kLanes<T> / 2>
@@ -93,39 +108,89 @@ static void reduce_segments(const SegmentReduction<T>& r) {
   for (Index output = 0; output < r.outputs; ++output) Reduction::template reduce<T>(r, output);
 }
 
+// Lanes `Lane` of step `Source` of a split: what lies at Lane * Step in Step vectors put end to end.
+template <class T, int Step, int Source, int... Lane>
+static inline __attribute__((always_inline)) Vector<T> take_split(Vector<T> taken, Vector<T> next, Lanes<Lane...>) {
+  constexpr int kWidth = kLanes<T>;
+  return __builtin_shufflevector(
+      taken, next,
+      (Lane * Step / kWidth == Source ? kWidth + Lane * Step % kWidth : Source == 1 ? Lane * Step % kWidth : Lane)...);
+}
+
+template <class T, int Step, int Source = 1>
+static inline __attribute__((always_inline)) Vector<T> split_vectors(Vector<T> taken, const T* source) {
+  if constexpr (Source == Step) {
+    return taken;
+  } else {
+    const Vector<T> next = load(source + Source * kLanes<T>);
+    return split_vectors<T, Step, Source + 1>(
+        take_split<T, Step, Source>(taken, next, typename LaneList<kLanes<T>>::type{}), source);
+  }
+}
+
+template <class T, int Step>
+static inline __attribute__((always_inline)) Index split_by(Index count, const T* source, T* target) {
+  Index i = 0;
+  // `<`: the last vector reads up to Step - 1 elements past the last one it needs.
+  for (; i + kLanes<T> < count; i += kLanes<T>)
+    store(target + i, split_vectors<T, Step>(load(source + Step * i), source + Step * i));
+  return i;
+}
+
 // target[i] = source[i * step].
 template <class T>
 static void split_row(Index count, const T* source, Index step, T* target) {
-  constexpr int kWidth = kLanes<T>;
   Index i = 0;
-  if (step == 1) {
-    for (; i + kWidth <= count; i += kWidth) store(target + i, load(source + i));
-  } else if (step == 2) {
-    // `<`: the second load reads one element past the last one it needs.
-    for (; i + kWidth < count; i += kWidth)
-      store(target + i, even_lanes<T>(load(source + 2 * i), load(source + 2 * i + kWidth),
-                                      typename LaneList<kWidth>::type{}));
-  }
+  if (step == 1) i = split_by<T, 1>(count, source, target);
+  else if (step == 2) i = split_by<T, 2>(count, source, target);
+  else if (step == 3) i = split_by<T, 3>(count, source, target);
+  else if (step == 4) i = split_by<T, 4>(count, source, target);
   for (; i < count; ++i) target[i] = source[i * step];
 }
 
-template <class T, int First, int... Lane>
-static inline __attribute__((always_inline)) Vector<T> zip_lanes(Vector<T> even, Vector<T> odd, Lanes<Lane...>) {
-  return __builtin_shufflevector(even, odd, ((Lane & 1) * kLanes<T> + First + Lane / 2)...);
+// Vector `Part` of the target of a join: lane by lane the phases in turn.
+template <class T, int Step, int Part, int Phase, int... Lane>
+static inline __attribute__((always_inline)) Vector<T> put_phase(Vector<T> joined, Vector<T> phase, Lanes<Lane...>) {
+  constexpr int kWidth = kLanes<T>, kFirst = Part * kWidth;
+  return __builtin_shufflevector(
+      joined, phase,
+      ((kFirst + Lane) % Step == Phase ? kWidth + (kFirst + Lane) / Step : Phase == 1 ? (kFirst + Lane) / Step : Lane)...);
 }
 
-// target[2 * i] = even[i], target[2 * i + 1] = odd[i].
-template <class T>
-static void join_rows(Index pairs, const T* even, const T* odd, T* target) {
-  constexpr int kWidth = kLanes<T>;
+template <class T, int Step, int Part, int Phase = 1>
+static inline __attribute__((always_inline)) Vector<T> join_vectors(Vector<T> joined, const Vector<T>* phases) {
+  if constexpr (Phase == Step) return joined;
+  else return join_vectors<T, Step, Part, Phase + 1>(
+      put_phase<T, Step, Part, Phase>(joined, phases[Phase], typename LaneList<kLanes<T>>::type{}), phases);
+}
+
+template <class T, int Step, int Part = 0>
+static inline __attribute__((always_inline)) void store_joined(const Vector<T>* phases, T* target) {
+  if constexpr (Part < Step) {
+    store(target + Part * kLanes<T>, join_vectors<T, Step, Part>(phases[0], phases));
+    store_joined<T, Step, Part + 1>(phases, target);
+  }
+}
+
+template <class T, int Step>
+static inline __attribute__((always_inline)) Index join_by(Index count, const T* phases, Index pitch, T* target) {
   Index i = 0;
-  for (; i + kWidth <= pairs; i += kWidth) {
-    const Vector<T> low = load(even + i), high = load(odd + i);
-    store(target + 2 * i, zip_lanes<T, 0>(low, high, typename LaneList<kWidth>::type{}));
-    store(target + 2 * i + kWidth, zip_lanes<T, kWidth / 2>(low, high, typename LaneList<kWidth>::type{}));
+  for (; i + kLanes<T> <= count; i += kLanes<T>) {
+    Vector<T> vectors[Step];
+#pragma GCC unroll 4
+    for (int phase = 0; phase < Step; ++phase) vectors[phase] = load(phases + phase * pitch + i);
+    store_joined<T, Step>(vectors, target + Step * i);
   }
-  for (; i < pairs; ++i) {
-    target[2 * i] = even[i];
-    target[2 * i + 1] = odd[i];
-  }
+  return i;
+}
+
+// target[i * step + p] = phases[p * pitch + i] for i in [0, count), p in [0, step).
+template <class T>
+static void join_rows(Index count, Index step, const T* phases, Index pitch, T* target) {
+  Index i = 0;
+  if (step == 2) i = join_by<T, 2>(count, phases, pitch, target);
+  else if (step == 3) i = join_by<T, 3>(count, phases, pitch, target);
+  else if (step == 4) i = join_by<T, 4>(count, phases, pitch, target);
+  for (; i < count; ++i)
+    for (Index phase = 0; phase < step; ++phase) target[i * step + phase] = phases[phase * pitch + i];
 }

@@ -70,11 +70,18 @@ static void dot_rows(const DotRows<T>& dot, T* sums) {
   for (int tap = 0; tap < Taps; ++tap) store(sums + tap * kWidth, load(sums + tap * kWidth) + sum[tap]);
 }
 
+// Most vectors whose accumulators leave registers for `rows` factors, a column and a temporary.
+constexpr int row_vectors(int rows) {
+  const int vectors = (kRegisters - 2) / rows - 1;
+  return vectors < kMostTileVectors ? vectors : kMostTileVectors;
+}
+
 template <class T, int Rows, int Vectors>
-constexpr void fill_row_tiles(void (*(&tiles)[kMostRowTileRows][kMostTileVectors])(const RowTile<T>&)) {
-  if constexpr (Vectors <= kRowVectors) tiles[Rows - 1][Vectors - 1] = row_tile<T, Rows, Vectors>;
-  if constexpr (Vectors > 1) fill_row_tiles<T, Rows, Vectors - 1>(tiles);
-  else if constexpr (Rows > 1) fill_row_tiles<T, Rows - 1, kMostTileVectors>(tiles);
+constexpr void fill_row_tiles(ConvKernels<T>& kernels) {
+  kernels.row_vectors[Rows - 1] = row_vectors(Rows);
+  if constexpr (Vectors <= row_vectors(Rows)) kernels.row_tile[Rows - 1][Vectors - 1] = row_tile<T, Rows, Vectors>;
+  if constexpr (Vectors > 1) fill_row_tiles<T, Rows, Vectors - 1>(kernels);
+  else if constexpr (Rows > 1) fill_row_tiles<T, Rows - 1, kMostTileVectors>(kernels);
 }
 
 template <class T, int Taps>

@@ -58,7 +58,7 @@ struct ConvKernels {
   int channel_vectors;
   TileFunction<T> tile_from_weights[kMostTileRows][kMostTileVectors];  // [rows - 1][vectors - 1]; null where too large
   TileFunction<T> tile_from_block[kMostTileRows][kMostTileVectors];
-  int row_vectors;      // most vectors of a row tile
+  int row_vectors[kMostRowTileRows];  // most vectors of a row tile; [rows - 1]
   void (*row_tile[kMostRowTileRows][kMostTileVectors])(const RowTile<T>& tile);  // [rows - 1][vectors - 1], null if too large
   // sums[t][lane] += products at tap t, lane by lane; [taps - 1].
   void (*dot_rows[kDotTaps])(const DotRows<T>& dot, T* sums);
@@ -137,7 +137,8 @@ struct PoolKernels {
   void (*divide)(Index count, const T* shares, T scale, T* values);    // values[i] /= shares[i] * scale; shares may be null
   void (*sum_of_ties)(const TieTaps<T>& ties);                         // floating types only
   void (*split_row)(Index count, const T* source, Index step, T* target);      // target[i] = source[i * step]
-  void (*join_rows)(Index pairs, const T* even, const T* odd, T* target);      // target = even[0], odd[0], even[1], ...
+  // target[i * step + p] = phases[p * pitch + i]: takes apart split_row's work.
+  void (*join_rows)(Index count, Index step, const T* phases, Index pitch, T* target);
 };
 
 // ---- all of one instruction set ----

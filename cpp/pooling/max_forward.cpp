@@ -2,6 +2,7 @@
 
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
+#include "pooling/whole_planes.hpp"
 #include "pooling/power.hpp"
 #include "pooling/window_reduction.hpp"
 #include "reference/pooling.hpp"
@@ -68,7 +69,7 @@ class MaxSink {
 template <class T, class I, class Convert>
 void reduce_maxima(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads) {
   using V = typename Comparable<T>::type;
-  const PoolView view = forward_view(geometry);
+  const PoolView view = forward_view_of_maxima(geometry);
   const PoolKernels<V>& kernels = pool_kernels<V>(*selected_kernels());
   const ReductionKernels<V>& maximum = indices == nullptr ? kernels.max : kernels.max_with_positions;
   const RowReducer<T, V, Convert> rows(view, kernels, maximum, {}, Comparable<T>::lowest());

@@ -17,7 +17,7 @@ void merge_inner_axes(Axes& axes, Shares& shares) {
   shares = {std::vector<double>{1.0}, shares[0], std::vector<double>{shares[1].front() * shares[2].front()}};
 }
 
-// Adaptive windows of one length are ordinary windows, which lanes can share.
+// Adaptive windows of one length are ordinary windows.
 Axis plain_if_even(const Axis& axis) {
   if (!axis.is_adaptive || axis.output == 1 || axis.input % axis.output != 0) return axis;
   const Index length = axis.input / axis.output;
@@ -63,7 +63,7 @@ PoolView make_view(const PoolGeometry& geometry, ViewAxis (*make_axis)(const Axi
   Axes axes = geometry.axes;
   for (int merges = 0; merges < kAxes - 1; ++merges)
     if (covers_all(axes[2]) && covers_all(axes[1])) merge_inner_axes(axes, view.shares);
-  for (int axis = 0; axis < kAxes; ++axis) view.axes[axis] = make_axis(plain_if_even(axes[axis]));
+  for (int axis = 0; axis < kAxes; ++axis) view.axes[axis] = make_axis(axes[axis]);
   return view;
 }
 
@@ -89,21 +89,10 @@ Index ViewAxis::longest_span(Index block) const noexcept {
 
 PoolView forward_view(const PoolGeometry& geometry) { return make_view(geometry, forward_axis); }
 
-PoolView forward_view_of_sums(const PoolGeometry& geometry) {
-  constexpr Index kLargestPlane = 256;  // larger ones are worth a task's trouble each, and have more than one thread
-  PoolView view = make_view(geometry, forward_axis);
-  ViewAxis& row = view.axes[2];
-  if (view.inner > 1 || row.targets > 1 || view.axes[1].targets > 1 || view.axes[0].targets > 1) return view;
-  const Index plane = view.source_plane();
-  if (row.reads.front().count != plane || plane > kLargestPlane) return view;
-  row.reads.clear();
-  for (Index outer = 0; outer < view.outers; ++outer) row.reads.push_back({outer * plane, plane});
-  row.window = make_adaptive_axis(plane * view.outers, std::max<Index>(view.outers, 1));
-  row.sources = plane * view.outers;
-  row.targets = view.outers;
-  view.shares[2].assign(static_cast<std::size_t>(view.outers), view.shares[2].front());
-  view.outers = std::min<Index>(view.outers, 1);
-  return view;
+PoolView forward_view_of_maxima(const PoolGeometry& geometry) {
+  PoolGeometry plain = geometry;
+  for (Axis& axis : plain.axes) axis = plain_if_even(axis);
+  return make_view(plain, forward_axis);
 }
 
 PoolView backward_view(const PoolGeometry& geometry) { return make_view(geometry, backward_axis); }

@@ -46,8 +46,9 @@ struct PoolView {
 };
 
 PoolView forward_view(const PoolGeometry& geometry);
-// The same where positions do not matter: global pooling of small planes becomes one row of windows, one for each plane.
-PoolView forward_view_of_sums(const PoolGeometry& geometry);
+// The same with adaptive windows of one length as ordinary ones: lanes share the comparisons, which are a chain of slow
+// steps for one short window (its sum is not).
+PoolView forward_view_of_maxima(const PoolGeometry& geometry);
 PoolView backward_view(const PoolGeometry& geometry);
 
 }  // namespace convpool

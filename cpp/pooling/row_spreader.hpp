@@ -39,6 +39,8 @@ class RowSpreader {
     Index first_tap, taps;  // in tap_distances_
   };
 
+  static constexpr Index kMostJoined = 4;  // phases a kernel can join; more of them one element at a time
+
   void make_phases();
   void make_segments();
   bool is_phased() const noexcept { return view_.inner == 1 && !window_.is_adaptive; }
@@ -96,8 +98,7 @@ typename RowSpreader<T, V, Scale>::Scratch RowSpreader<T, V, Scale>::carve(Carve
   Scratch scratch{};
   const Index windows = is_phased() ? line_windows(largest.columns) : view_.axes[2].longest_span(largest.columns);
   scratch.line = carver.template take<V>(windows * largest.lanes + kernels_.lanes);
-  // Phases of two rows are joined by a kernel, others one element at a time.
-  scratch.joined = carver.template take<V>(is_phased() ? 2 * (largest.columns + kernels_.lanes) : 0);
+  scratch.joined = carver.template take<V>(is_phased() ? largest.columns + kMostJoined * (1 + kernels_.lanes) : 0);
   scratch.offsets = carver.template take<Index>(view_.inner > 1 ? view_.axes[2].most_reads : 0);
   return scratch;
 }
@@ -156,20 +157,15 @@ void RowSpreader<T, V, Scale>::spread_phases(const RowBlock& block, const Scratc
   const Index stride = window_.stride;
   const Index leading = (block.column + window_.pad_low) % stride;  // phase of the block's first column
   if (stride == 1) return sum_phase(0, 0, block.columns, scratch, out);
-  if (stride == 2) {
-    const Index pairs = (block.columns + 1) / 2;
-    V* second = scratch.joined + pairs + kernels_.lanes;
-    sum_phase(leading, 0, pairs, scratch, scratch.joined);
-    sum_phase(1 - leading, leading, block.columns / 2, scratch, second);
-    kernels_.join_rows(block.columns / 2, scratch.joined, second, out);
-    if (block.columns % 2 != 0) out[block.columns - 1] = scratch.joined[pairs - 1];
-    return;
-  }
+  const Index count = ceil_divide(block.columns, stride), pitch = count + kernels_.lanes;
+  const bool is_joined = stride <= kMostJoined;
   for (Index i = 0; i < std::min(stride, block.columns); ++i) {
-    const Index count = ceil_divide(block.columns - i, stride);
-    sum_phase((leading + i) % stride, leading + i >= stride, count, scratch, scratch.joined);
-    for (Index j = 0; j < count; ++j) out[i + j * stride] = scratch.joined[j];
+    V* target = scratch.joined + (is_joined ? i * pitch : 0);
+    const Index own = ceil_divide(block.columns - i, stride);
+    sum_phase((leading + i) % stride, leading + i >= stride, own, scratch, target);
+    for (Index j = is_joined ? count - 1 : 0; j < own; ++j) out[i + j * stride] = target[j];
   }
+  if (is_joined) kernels_.join_rows(count - 1, stride, scratch.joined, pitch, out);
 }
 
 }  // namespace convpool

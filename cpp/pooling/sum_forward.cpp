@@ -6,6 +6,7 @@
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/power.hpp"
+#include "pooling/whole_planes.hpp"
 #include "pooling/window_reduction.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
@@ -97,8 +98,13 @@ template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::avg_forward) == PoolAlgorithm::reference)
     return reference::avg_pool_forward(geometry, input, output, num_threads);
-  const PoolView view = forward_view_of_sums(geometry);
+  const PoolView view = forward_view(geometry);
   const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
+  if (is_one_window(view)) {
+    const T divisor = static_cast<T>(geometry.divisor_of(0, 0, 0));
+    const auto divide = [&](T* sums, Index count) { kernels.divide(count, nullptr, divisor, sums); };
+    return reduce_planes<T>(view, kernels.sum, input, output, nullptr, divide, num_threads);
+  }
   const RowReducer<T, T, Unchanged<T>> rows(view, kernels, kernels.sum, {}, T{0});
   run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T>(view, kernels, output), input, num_threads);
 }

@@ -34,15 +34,15 @@ Index target_offset(const Correlation& part, const Point& point) noexcept {
   return offset;
 }
 
+// A tap in the padding is a zero like any other: times an infinite weight it is NaN.
 template <class T>
 T weighted_sum(const Correlation& part, const Point& point, const T* source, const T* weight) noexcept {
   T sum{0};
   for (const Tap& tap : part.taps) {
     const Index offset = source_offset(part, point, tap);
-    if (offset < 0) continue;
     for (Index channel = 0; channel < part.channels; ++channel)
       sum += weight[tap.weight_offset + channel * part.weight_channel_stride] *
-             source[offset + channel * part.source.channel_stride];
+             (offset < 0 ? T{0} : source[offset + channel * part.source.channel_stride]);
   }
   return sum;
 }
@@ -53,7 +53,7 @@ T product_sum(const Correlation& part, const Tap& tap, const T* source, const T*
   for (Index pixel = 0; pixel < part.pixels(); ++pixel) {
     const Point point = point_of(part, pixel);
     const Index offset = source_offset(part, point, tap);
-    if (offset >= 0) sum += source[offset] * grad_output[target_offset(part, point)];
+    sum += (offset < 0 ? T{0} : source[offset]) * grad_output[target_offset(part, point)];
   }
   return sum;
 }

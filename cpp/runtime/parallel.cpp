@@ -18,8 +18,9 @@ namespace convpool {
 
 namespace {
 
-// Below this many elementary operations a second thread costs more (some 5 microseconds) than it saves.
-constexpr std::int64_t kSerialWork = 60'000;
+// About 50 microseconds of work. Below it a second thread gains little on a quiet machine and loses much on a busy one,
+// where a team waits for whichever of its threads is not running.
+constexpr std::int64_t kSerialWork = 200'000;
 
 std::atomic<int> process_threads{0};
 thread_local int thread_override = 0;

@@ -29,16 +29,16 @@ def conv(
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
 ) -> NDArray[Any]:
-    """Convolve a batch of signals, images or volumes with a bank of filters.
+    r"""Convolve a batch of signals, images or volumes with a bank of filters.
 
     ``output[n, k, o] = bias[k] + sum over c, t of weight[k, c, t] * input[n, c, o * stride - pad + t * dilation]``,
     where elements outside the input count as zero.
 
     Parameters
     ----------
-    input : ndarray of float32 or float64, shape (N, C_in, \\*spatial)
+    input : ndarray of float32 or float64, shape (N, C_in, \*spatial)
         1 to 3 spatial dimensions; any strides and alignment, native byte order.
-    weight : ndarray, dtype of input, shape (C_out, C_in // groups, \\*kernel)
+    weight : ndarray, dtype of input, shape (C_out, C_in // groups, \*kernel)
         With ``layout="channels_last"``: ``(*kernel, C_in // groups, C_out)``.
     bias : ndarray, dtype of input, shape (C_out,), optional
     stride, dilation : int or one int per dimension, in elements
@@ -56,7 +56,7 @@ def conv(
 
     Returns
     -------
-    ndarray, dtype of input, shape (N, C_out, \\*output)
+    ndarray, dtype of input, shape (N, C_out, \*output)
         ``output = floor((extent + pad_low + pad_high - dilation * (kernel - 1) - 1) / stride) + 1``.
 
     Raises
@@ -102,15 +102,15 @@ def conv_transpose(
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
 ) -> NDArray[Any]:
-    """Transposed convolution: the adjoint of `conv` in its input, plus a bias.
+    r"""Transposed convolution: the adjoint of `conv` in its input, plus a bias.
 
     Every input element adds its multiple of the kernel to the output, ``stride`` elements apart. No zeros are inserted:
     each stride phase of the output is a small convolution of its own.
 
     Parameters
     ----------
-    input : ndarray of float32 or float64, shape (N, C_in, \\*spatial)
-    weight : ndarray, dtype of input, shape (C_in, C_out // groups, \\*kernel)
+    input : ndarray of float32 or float64, shape (N, C_in, \*spatial)
+    weight : ndarray, dtype of input, shape (C_in, C_out // groups, \*kernel)
         With ``layout="channels_last"``: ``(*kernel, C_out // groups, C_in)``.
     bias : ndarray, dtype of input, shape (C_out,), optional
     stride, dilation : int or one int per dimension
@@ -125,7 +125,7 @@ def conv_transpose(
 
     Returns
     -------
-    ndarray, dtype of input, shape (N, C_out, \\*output)
+    ndarray, dtype of input, shape (N, C_out, \*output)
         ``output = (extent - 1) * stride - pad_low - pad_high + dilation * (kernel - 1) + 1 + output_padding``.
 
     Raises
@@ -190,9 +190,11 @@ def conv_backward(
 
     Notes
     -----
-    NaN: as IEEE 754 says. Threads: every gradient element has one order of summation, whatever their number.
+    NaN: as IEEE 754 says; beyond its border ``grad_output`` counts as zeros, so a weight that is not finite makes input
+    gradients near the border NaN. Threads: every gradient element has one order of summation, whatever their number.
     Cost: each gradient costs as many operations as the forward pass. Scratch memory: for the input a packed copy of the
-    weights, for the weight up to 16 partial copies of it (at most 8 MB more than one), and at most 2 MB (float64) a thread.
+    weights, for the weight up to 16 partial copies of it (at most 8 MB more than one), and at most 2 MB (float64) a
+    thread.
     Source: the adjoint of `conv`; see docs/convolution-backward.md.
 
     Examples
