@@ -1,0 +1,1 @@
+"""Benchmarks of convpool against other libraries; see README.md in this folder."""
