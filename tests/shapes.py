@@ -1,0 +1,237 @@
+"""Named problem shapes, each with the reason it is here. All shapes are channels first; `oracle` turns them.
+
+Blocks these shapes are meant to cross: vectors of 2 to 16 lanes, tiles of up to 8 rows and 4 vectors, panels of 192
+pixels, depth chunks of 128, tasks of 256 output channels, gradient tasks of 320 rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """A convolution; its transpose is tested on the same shape, read backwards."""
+
+    name: str
+    reason: str
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """Keywords of every convolution function."""
+        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
+
+
+@dataclass(frozen=True)
+class TransposedShape:
+    """A transposed convolution whose extents its convolution would not give by itself."""
+
+    name: str
+    reason: str
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    stride: Any = 1
+    padding: Any = 0
+    output_padding: Any = 0
+    groups: int = 1
+    dilation: Any = 1
+    output_size: Any = None
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """Keywords of every transposed-convolution function."""
+        names = ("stride", "padding", "output_padding", "groups", "dilation", "output_size")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class PoolShape:
+    """A pooling window."""
+
+    name: str
+    reason: str
+    input: tuple[int, ...]
+    kernel_size: Any
+    stride: Any = None
+    padding: Any = 0
+    dilation: Any = 1
+    ceil_mode: bool = False
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """Keywords of every pooling function and of the shape helpers."""
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        return {name: getattr(self, name) for name in names}
+
+
+CONV_SHAPES = [
+    ConvShape("single", "every extent is 1: no loop may assume a second round", (1, 1, 1, 1), (1, 1, 1, 1)),
+    ConvShape("one_by_one", "a plain matrix product, no halo", (2, 5, 6, 7), (3, 5, 1, 1)),
+    ConvShape("regular", "the everyday layer", (2, 4, 8, 9), (6, 4, 3, 3), padding=1),
+    ConvShape("prime_everything", "nothing divides anything", (3, 5, 13, 11), (7, 5, 3, 5), (2, 3), (1, 2), (1, 2)),
+    ConvShape("kernel_exceeds_input", "fits with padding only", (1, 2, 2, 3), (3, 2, 5, 5), padding=2),
+    ConvShape("kernel_equals_input", "one output, no sliding", (2, 3, 4, 5), (4, 3, 4, 5)),
+    ConvShape(
+        "stride_exceeds_kernel", "elements that no window reads have gradient 0", (2, 3, 11, 10), (4, 3, 2, 2), (4, 3)
+    ),
+    ConvShape("stride_exceeds_input", "most stride phases are empty", (2, 3, 4, 4), (2, 3, 1, 1), 7),
+    ConvShape("stride_equals_kernel", "patches: every element is read once", (2, 3, 8, 6), (5, 3, 2, 2), 2),
+    ConvShape("dilation", "taps far apart, two different factors", (1, 3, 11, 12), (5, 3, 3, 2), dilation=(3, 4)),
+    ConvShape(
+        "common_factor",
+        "stride and dilation share a factor: phases without taps",
+        (1, 2, 19, 17),
+        (3, 2, 3, 2),
+        (4, 2),
+        dilation=(6, 4),
+    ),
+    ConvShape("dilation_equals_input", "taps jump over the whole input", (1, 2, 4, 5), (3, 2, 2, 2), 1, (2, 3), (4, 5)),
+    ConvShape("windows_in_padding", "windows that see zeros only", (1, 2, 3, 3), (2, 2, 2, 2), 1, 4),
+    ConvShape("asymmetric_pad", "the four sides differ", (2, 3, 6, 7), (4, 3, 3, 4), 1, ((0, 3), (2, 0))),
+    ConvShape("only_left_pad", "causal, at stride 2", (2, 3, 9, 8), (4, 3, 3, 3), 2, ((2, 0), (2, 0))),
+    ConvShape("unused_tail", "the last rows and columns are read by no window", (1, 2, 9, 10), (3, 2, 3, 3), 4),
+    ConvShape("width_one", "a column", (2, 3, 7, 1), (4, 3, 3, 1)),
+    ConvShape("height_one", "a row as an image", (2, 3, 1, 9), (4, 3, 1, 3), 1, (0, 1)),
+    ConvShape("line", "one spatial dimension", (3, 4, 29), (5, 4, 4), 2, 3),
+    ConvShape("long_line", "one row crosses panel blocks", (2, 2, 401), (3, 2, 7), 1, 3),
+    ConvShape(
+        "volume",
+        "three spatial dimensions, all parameters differ",
+        (2, 3, 4, 5, 6),
+        (4, 3, 2, 3, 2),
+        (1, 2, 1),
+        (1, 0, 1),
+        (1, 1, 2),
+    ),
+    ConvShape("volume_groups", "three dimensions in groups", (1, 4, 3, 4, 5), (6, 2, 2, 2, 2), 1, 1, 1, 2),
+    ConvShape("groups", "blocks of channels see only their own", (2, 6, 7, 8), (9, 2, 3, 3), 1, 0, 1, 3),
+    ConvShape("depthwise", "one input and one output channel a group", (2, 7, 9, 8), (7, 1, 3, 3), 1, 1, 1, 7),
+    ConvShape("depthwise_stride", "depthwise by phases", (2, 5, 9, 10), (5, 1, 5, 3), 2, (2, 1), 1, 5),
+    ConvShape(
+        "depthwise_multiplier", "several outputs for each input channel", (1, 5, 6, 7), (15, 1, 3, 3), 1, 0, 1, 5
+    ),
+    ConvShape(
+        "depthwise_wide", "rows longer than a tile of the widest vectors", (1, 3, 5, 71), (3, 1, 3, 7), 1, (1, 3), 1, 3
+    ),
+    ConvShape("grouped_line", "groups in one dimension", (2, 4, 19), (6, 2, 3), 2, 1, 1, 2),
+    ConvShape("depth_tail", "one product more than a depth chunk of 128", (1, 43, 5, 6), (3, 43, 1, 3)),
+    ConvShape("deep", "more than one gradient task of rows", (1, 37, 5, 6), (4, 37, 3, 3), 1, 1),
+    ConvShape("many_outputs", "more than one task of output channels", (1, 2, 5, 4), (261, 2, 2, 2)),
+    ConvShape("many_inputs", "the same for the input gradient", (1, 259, 4, 4), (3, 259, 2, 2), 2),
+    ConvShape("many_pixels", "panel blocks that straddle rows and images", (2, 3, 17, 19), (5, 3, 3, 3), 1, 1),
+    ConvShape("many_small_images", "a panel block holds many images", (23, 2, 3, 3), (3, 2, 2, 2)),
+    ConvShape("channel_tails", "one channel more than a vector of 16", (1, 17, 5, 5), (19, 17, 3, 3)),
+    ConvShape("downsampling", "stride 2 with rows longer than the widest vector", (1, 3, 5, 71), (5, 3, 3, 3), 2, 1),
+    ConvShape("stride_three", "no shuffle serves stride 3", (1, 3, 4, 53), (5, 3, 2, 4), (1, 3), (0, 2)),
+    ConvShape("same_even_kernel", "the odd element of padding at the end", (1, 3, 7, 8), (4, 3, 4, 4), 2, "same"),
+    ConvShape(
+        "same_lower", "the odd element of padding at the start", (1, 3, 7, 8), (4, 3, 4, 2), 2, "same_lower", (1, 3)
+    ),
+    ConvShape("same_no_padding", "stride exceeds kernel: same needs none", (1, 2, 7, 9), (3, 2, 1, 2), 3, "same"),
+    ConvShape("valid", "no padding by name", (1, 3, 7, 8), (4, 3, 3, 2), 2, "valid"),
+    ConvShape(
+        "onednn_5717",
+        "72 channels, not a multiple of 16: garbage times zero in a tail",
+        (1, 72, 4, 5),
+        (8, 72, 3, 3),
+        1,
+        1,
+    ),
+    ConvShape("ncnn_116", "kernel smaller than stride", (1, 2, 6, 6), (2, 2, 1, 1), 2),
+]
+
+TRANSPOSED_SHAPES = [
+    TransposedShape("plain", "full correlation", (2, 3, 5, 4), (3, 4, 3, 2)),
+    TransposedShape("upsampling", "the everyday decoder layer", (2, 4, 5, 6), (4, 3, 4, 4), 2, 1),
+    TransposedShape(
+        "output_padding", "rows at the end that no window reaches", (1, 3, 4, 5), (3, 2, 2, 2), 3, 0, (1, 0)
+    ),
+    TransposedShape(
+        "output_padding_wide",
+        "output padding by dilation, beyond the stride",
+        (1, 2, 4, 4),
+        (2, 3, 2, 2),
+        2,
+        0,
+        2,
+        1,
+        3,
+    ),
+    TransposedShape(
+        "unreached_tail", "kernel smaller than stride leaves gaps of bias", (1, 2, 3, 3), (2, 2, 1, 1), 3, 0, 2
+    ),
+    TransposedShape("output_size", "the extent by name", (1, 3, 4, 5), (3, 2, 3, 3), 2, 1, 0, 1, 1, (8, 9)),
+    TransposedShape("groups", "in groups", (2, 6, 4, 5), (6, 2, 3, 3), 2, 1, 1, 3),
+    TransposedShape("depthwise", "one channel a group", (2, 5, 4, 5), (5, 1, 3, 3), 2, 1, 1, 5),
+    TransposedShape("same", "extent times stride", (1, 3, 4, 5), (3, 2, 3, 4), (2, 3), "same"),
+    TransposedShape(
+        "same_size",
+        "same, with an extent that the stride does not divide",
+        (1, 3, 4, 5),
+        (3, 2, 3, 3),
+        3,
+        "same_lower",
+        0,
+        1,
+        1,
+        (11, 13),
+    ),
+    TransposedShape("asymmetric_pad", "all sides differ", (1, 2, 6, 7), (2, 3, 4, 3), 1, ((0, 2), (1, 2))),
+    TransposedShape("line", "one dimension", (2, 3, 17), (3, 4, 5), 3, 2, 2),
+    TransposedShape("volume", "three dimensions", (1, 3, 3, 2, 4), (3, 2, 2, 3, 2), (2, 1, 2), (0, 1, 1), (1, 0, 0)),
+    TransposedShape(
+        "pytorch_5112",
+        "output_padding 1 with dilation 2 once read past the end",
+        (1, 4, 5, 5),
+        (4, 1, 3, 3),
+        1,
+        0,
+        1,
+        1,
+        2,
+    ),
+]
+
+POOL_SHAPES = [
+    PoolShape("regular", "disjoint windows", (2, 3, 8, 6), 2),
+    PoolShape("overlapping", "the everyday overlapping window", (2, 3, 9, 11), 3, 2, 1),
+    PoolShape("overlapping_dense", "stride 1: every element lies in nine windows", (2, 3, 6, 7), 3, 1, 1),
+    PoolShape("asymmetric_pad", "the four sides differ", (1, 2, 6, 7), (3, 4), 2, ((0, 2), (2, 1))),
+    PoolShape("channel_tail", "channels and rows one more than a vector of 16", (1, 17, 5, 17), 2, 1),
+    PoolShape("only_left_pad", "padding at the start only", (1, 2, 7, 8), 3, 2, ((2, 0), (2, 0))),
+    PoolShape("stride_exceeds_kernel", "elements in no window have gradient 0", (2, 2, 11, 10), 2, (4, 3)),
+    PoolShape("kernel_equals_input", "one window", (2, 3, 5, 4), (5, 4)),
+    PoolShape("kernel_covers_padding", "every window reaches into both paddings", (1, 2, 3, 3), 5, 1, 2),
+    PoolShape("unused_tail", "the last rows are read by no window", (1, 2, 9, 10), 3, 4),
+    PoolShape("one_by_one", "windows of one element", (2, 3, 4, 5), 1, 1),
+    PoolShape("one_by_one_stride", "sampling", (2, 3, 5, 7), 1, 2),
+    PoolShape("tall", "width 1", (2, 2, 19, 1), (3, 1), 2),
+    PoolShape("wide", "height 1 and rows over several tiles", (1, 2, 1, 149), (1, 3), (1, 2), (0, 1)),
+    PoolShape("prime_everything", "nothing divides anything", (3, 5, 13, 11), (5, 3), (3, 2), (2, 1)),
+    PoolShape("dilation", "taps apart", (1, 2, 11, 13), 3, 2, 1, (2, 3)),
+    PoolShape("dilation_equals_input", "one real tap a window", (1, 2, 4, 4), 2, 1, 2, 4),
+    PoolShape("common_factor", "stride and dilation share a factor", (1, 2, 19, 17), (3, 2), (4, 2), 0, (6, 4)),
+    PoolShape("ceil_overhang", "the last window overhangs the padding", (1, 3, 6, 7), 3, 2, 0, 1, True),
+    PoolShape(
+        "ceil_dropped", "a last window that would start past the input is dropped", (1, 2, 5, 5), 2, 3, 1, 1, True
+    ),
+    PoolShape("ceil_kernel_exceeds_input", "one overhanging window, by PyTorch's rule", (1, 2, 3, 4), 4, 2, 0, 1, True),
+    PoolShape("same", "as TF and ONNX", (1, 2, 7, 8), (3, 2), 2, "same"),
+    PoolShape("same_lower", "the odd element at the start", (1, 2, 7, 8), (4, 3), 3, "same_lower"),
+    PoolShape("line", "one dimension", (2, 3, 37), 4, 3, 2),
+    PoolShape("volume", "three dimensions", (2, 2, 5, 6, 7), (2, 3, 2), (1, 2, 2), (1, 1, 0)),
+    PoolShape("large_window", "spatial-pyramid window 13x13", (1, 2, 13, 13), 13, 13),
+    PoolShape("inception", "3x3 stride 1 same, rows over a vector", (1, 3, 5, 35), 3, 1, "same"),
+]
+
+
+def names(shapes: list[Any]) -> list[str]:
+    """Ids for `pytest.mark.parametrize`."""
+    return [shape.name for shape in shapes]

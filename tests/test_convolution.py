@@ -1,0 +1,398 @@
+"""Values of the compiled convolutions: against the reference, and against identities that need no reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+import pytest
+from convpool import (
+    _core,
+    conv,
+    conv_backward,
+    conv_output_shape,
+    conv_transpose,
+    conv_transpose_backward,
+    conv_transpose_output_shape,
+    reference,
+)
+from oracle import FLOATS, LAYOUTS, image_from, image_to, same_bits, same_numbers, weight_to
+from shapes import CONV_SHAPES, TRANSPOSED_SHAPES, ConvShape, names
+
+MOST_LANES = 16
+each_conv = pytest.mark.parametrize("shape", CONV_SHAPES, ids=names(CONV_SHAPES))
+each_transposed = pytest.mark.parametrize("shape", TRANSPOSED_SHAPES, ids=names(TRANSPOSED_SHAPES))
+each_layout = pytest.mark.parametrize("layout", LAYOUTS)
+each_float = pytest.mark.parametrize("dtype", FLOATS)
+
+
+def spatial(shape):
+    return shape[2:]
+
+
+def placed(data, layout, dtype):
+    """Input, weight, bias and grad_output of a case in a layout and dtype."""
+    arrays = (
+        image_to(data.input, layout),
+        weight_to(data.weight, layout),
+        data.bias,
+        image_to(data.grad_output, layout),
+    )
+    return tuple(array.astype(dtype) for array in arrays)
+
+
+# ---- against the reference, exactly --------------------------------------------------------------------------------
+
+
+@each_conv
+@each_layout
+@each_float
+def test_conv_equals_the_reference(isa, shape, layout, dtype):
+    data = oracle.conv_data(shape)
+    x, w, b, _ = placed(data, layout, dtype)
+    output = conv(x, w, b, **shape.window, layout=layout)
+    assert output.dtype == dtype
+    assert output.flags.c_contiguous
+    assert output.shape == conv_output_shape(x.shape, w.shape, **shape.window, layout=layout)
+    same_numbers(image_from(output, layout), data.output)
+
+
+@each_conv
+@each_layout
+@each_float
+def test_conv_gradients_equal_the_reference(isa, shape, layout, dtype):
+    data = oracle.conv_data(shape)
+    x, w, _, g = placed(data, layout, dtype)
+    gradients = conv_backward(g, x, w, **shape.window, layout=layout)
+    assert all(gradient.flags.c_contiguous and gradient.dtype == dtype for gradient in gradients)
+    for actual, expected in zip(oracle.gradients_from(gradients, layout), data.gradients, strict=True):
+        same_numbers(actual, expected)
+
+
+@each_transposed
+@each_layout
+@each_float
+def test_conv_transpose_equals_the_reference(isa, shape, layout, dtype):
+    data = oracle.transposed_data(shape)
+    x, w, b, g = placed(data, layout, dtype)
+    output = conv_transpose(x, w, b, **shape.window, layout=layout)
+    assert output.shape == conv_transpose_output_shape(x.shape, w.shape, **shape.window, layout=layout)
+    same_numbers(image_from(output, layout), data.output)
+    gradients = conv_transpose_backward(g, x, w, **shape.window, layout=layout)
+    for actual, expected in zip(oracle.gradients_from(gradients, layout), data.gradients, strict=True):
+        same_numbers(actual, expected)
+
+
+@pytest.mark.parametrize("shape", CONV_SHAPES[:12], ids=names(CONV_SHAPES[:12]))
+def test_arguments_by_position_as_in_torch(shape):
+    data = oracle.conv_data(shape)
+    window = (shape.stride, shape.padding, shape.dilation, shape.groups)
+    same_numbers(conv(data.input, data.weight, data.bias, *window), data.output)
+    gradients = conv_backward(data.grad_output, data.input, data.weight, *window)
+    for actual, expected in zip(gradients, data.gradients, strict=True):
+        same_numbers(actual, expected)
+
+
+# ---- identities that do not need the reference ---------------------------------------------------------------------
+
+
+@each_conv
+def test_adjoint_identities_are_exact(isa, shape):
+    """<conv(x, w), g> = <x, grad_input> = <w, grad_weight>, and <bias alone, g> = <bias, grad_bias>."""
+    x, w = (oracle.integers(extents, 5).astype(np.float32) for extents in (shape.input, shape.weight))
+    b = oracle.integers(shape.weight[:1], 6).astype(np.float32)
+    output = conv(x, w, **shape.window)
+    g = oracle.integers(output.shape, 7).astype(np.float32)
+    gradients = conv_backward(g, x, w, **shape.window)
+    product = oracle.inner(output, g)
+    assert oracle.inner(x, gradients.input) == product
+    assert oracle.inner(w, gradients.weight) == product
+    with_bias = conv(x, w, b, **shape.window)
+    assert oracle.inner(b, gradients.bias) == oracle.inner(with_bias, g) - product
+
+
+@each_conv
+@each_layout
+def test_conv_transpose_is_the_adjoint(isa, shape, layout):
+    """The transpose of every convolution is its input gradient, bit by bit, and its gradients are adjoints in turn."""
+    x, w, _, g = placed(oracle.conv_data(shape), layout, np.float32)
+    window = shape.window | {"layout": layout}
+    sized = window | {"output_size": spatial(shape.input)}
+    output = conv_transpose(g, w, **sized)
+    same_bits(output, conv_backward(g, x, w, **window, needs=(True, False, False)).input)
+    gradients = conv_transpose_backward(x, g, w, **sized)
+    same_bits(gradients.input, conv(x, w, **window))
+    assert oracle.inner(gradients.weight, w) == oracle.inner(output, x)
+    assert oracle.inner(gradients.bias, np.ones_like(gradients.bias)) == int(x.sum())
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_a_delta_kernel_shifts(isa, rank):
+    x = oracle.reals((2, 3, 7, 6, 5)[: rank + 2])
+    delta = np.zeros((3, 3) + (3,) * rank, np.float32)
+    for channel in range(3):
+        delta[(channel, channel) + (2,) * rank] = 1
+    shifted = conv(x, delta, padding=((1, 1),) * rank)
+    inner, moved = (slice(0, -1),) * rank, (slice(1, None),) * rank
+    same_bits(shifted[(..., *inner)], x[(..., *moved)])
+
+
+@each_layout
+def test_images_and_channels_are_independent(isa, layout):
+    """A permuted batch gives the permuted result; two halves of a batch give the halves of the result; bit by bit."""
+    x, w = image_to(oracle.reals((6, 5, 9, 7)), layout), weight_to(oracle.reals((7, 5, 3, 3)), layout)
+    output = conv(x, w, padding=1, layout=layout)
+    order = np.array([3, 0, 5, 1, 4, 2])
+    same_bits(conv(x[order], w, padding=1, layout=layout), output[order])
+    same_bits(conv(x[2:], w, padding=1, layout=layout), output[2:])
+    one = conv(x, weight_to(weight_from_first(w, layout, 3), layout), padding=1, layout=layout)
+    same_bits(image_from(one, layout)[:, 0], image_from(output, layout)[:, 3])
+
+
+def weight_from_first(weight, layout, channel):
+    return oracle.weight_from(weight, layout)[channel : channel + 1]
+
+
+# ---- every tail ----------------------------------------------------------------------------------------------------
+
+
+def check_every_pass(shape, dtype):
+    data = oracle.conv_data(shape)
+    for layout in LAYOUTS:
+        x, w, b, g = placed(data, layout, dtype)
+        output = conv(x, w, b, **shape.window, layout=layout)
+        np.testing.assert_array_equal(image_from(output, layout), data.output, err_msg=f"{shape} {layout}")
+        gradients = oracle.gradients_from(conv_backward(g, x, w, **shape.window, layout=layout), layout)
+        for name, actual, expected in zip(oracle.GRADIENTS, gradients, data.gradients, strict=True):
+            np.testing.assert_array_equal(actual, expected, err_msg=f"grad {name} of {shape} {layout}")
+
+
+TAILS = {
+    "input_channels": lambda n: ConvShape("tail", "", (1, n, 3, 5), (3, n, 2, 3)),
+    "output_channels": lambda n: ConvShape("tail", "", (1, 3, 3, 5), (n, 3, 2, 3)),
+    "group_channels": lambda n: ConvShape("tail", "", (1, 2 * n, 3, 4), (2 * n, n, 2, 2), groups=2),
+    "depthwise_channels": lambda n: ConvShape("tail", "", (1, n, 4, 5), (n, 1, 3, 3), padding=1, groups=n),
+    "width": lambda n: ConvShape("tail", "", (2, 2, 3, n), (3, 2, 2, 3), padding=1),
+    "depthwise_width": lambda n: ConvShape("tail", "", (1, 2, 4, n), (2, 1, 3, 3), padding=1, groups=2),
+    "width_stride_2": lambda n: ConvShape("tail", "", (1, 2, 3, 2 * n), (3, 2, 2, 3), stride=(1, 2), padding=1),
+    "height": lambda n: ConvShape("tail", "", (1, 2, n, 3), (3, 2, 3, 2), padding=1),
+    "length": lambda n: ConvShape("tail", "", (1, 3, n), (2, 3, 3), padding=1),
+    "batch": lambda n: ConvShape("tail", "", (n, 2, 2, 3), (3, 2, 2, 2)),
+    "kernel_width": lambda n: ConvShape("tail", "", (1, 2, 2, 35), (2, 2, 1, n)),
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@each_float
+def test_every_tail_length(isa, tail, dtype):
+    for count in range(1, 2 * MOST_LANES + 2):
+        check_every_pass(TAILS[tail](count), dtype)
+
+
+# ---- real-valued data ----------------------------------------------------------------------------------------------
+
+
+def sequential(terms):
+    """Plain sum of products in the dtype of the terms, one after the other along axis 0."""
+    total = np.zeros(terms.shape[1:], terms.dtype)
+    for term in terms:
+        total += term
+    return total
+
+
+def conv_terms(x, w, height, width):
+    """Products of a 3x3 convolution: (channels * taps, outputs, height, width) for one image."""
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], (3, 3), axis=(1, 2))
+    products = windows[np.newaxis] * w[:, :, np.newaxis, np.newaxis]
+    return np.moveaxis(products, 0, 3).transpose(0, 4, 5, 3, 1, 2).reshape(-1, w.shape[0], height, width)
+
+
+def check_rounding(actual, terms):
+    """Within the bound of any summation order, and in the mean (with a margin for chance) no worse than a plain sum."""
+    epsilon = np.finfo(actual.dtype).eps
+    exact = terms.astype(np.longdouble).sum(axis=0)
+    bound = (len(terms) + 2) * epsilon * np.abs(terms).astype(np.longdouble).sum(axis=0)
+    error = np.abs(actual - exact)
+    assert (error <= bound).all()
+    plain = np.abs(sequential(terms.astype(actual.dtype)) - exact)
+    assert np.sqrt(np.mean(error**2)) <= 1.25 * np.sqrt(np.mean(plain**2))
+
+
+@each_float
+def test_forward_rounding(isa, dtype):
+    x, w = oracle.reals((1, 120, 9, 10), dtype, 1), oracle.reals((5, 120, 3, 3), dtype, 2)
+    exact_terms = conv_terms(x.astype(np.longdouble), w.astype(np.longdouble), 7, 8)
+    check_rounding(conv(x, w)[0], exact_terms)
+
+
+@each_float
+def test_input_gradient_rounding(isa, dtype):
+    """Away from the borders the input gradient is a convolution with the rotated kernel."""
+    g, w = oracle.reals((1, 120, 9, 10), dtype, 3), oracle.reals((120, 4, 3, 3), dtype, 4)
+    grad = conv_backward(g, np.zeros((1, 4, 11, 12), dtype), w, needs=(True, False, False)).input
+    rotated = np.flip(w, (2, 3)).transpose(1, 0, 2, 3)
+    exact_terms = conv_terms(g.astype(np.longdouble), rotated.astype(np.longdouble), 7, 8)
+    check_rounding(grad[0, :, 2:-2, 2:-2], exact_terms)
+
+
+@each_float
+def test_weight_gradient_rounding(isa, dtype):
+    """Many pixels: the sums of the weight gradient are the longest of all."""
+    x, g = oracle.reals((5, 3, 34, 35), dtype, 5), oracle.reals((5, 4, 32, 33), dtype, 6)
+    gradients = conv_backward(g, x, np.zeros((4, 3, 3, 3), dtype), needs=(False, True, True))
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.longdouble), (32, 33), axis=(2, 3))
+    terms = np.einsum("niuvxy,noxy->nxyoiuv", windows, g.astype(np.longdouble)).reshape(-1, 4, 3, 3, 3)
+    check_rounding(gradients.weight, terms)
+    check_rounding(gradients.bias, g.transpose(0, 2, 3, 1).reshape(-1, 4).astype(np.longdouble))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30], ids=["tiny", "huge"])
+def test_no_scale_is_lost(isa, scale):
+    """Powers of two scale exactly: no denormal flush, no overflow on the way."""
+    factor = np.float32(2.0 ** np.round(np.log2(scale)))
+    x, w = oracle.integers((1, 3, 6, 7)).astype(np.float32), oracle.integers((4, 3, 3, 3)).astype(np.float32)
+    same_numbers(conv(x * factor, w), conv(x, w) * factor)
+
+
+def test_subnormal_results_survive(isa):
+    x, w = np.full((1, 1, 3, 20), 2.0**-80, np.float32), np.full((1, 1, 1, 1), 2.0**-60, np.float32)
+    assert (conv(x, w) == np.float32(2.0**-140)).all()
+
+
+# ---- NaN and infinity ----------------------------------------------------------------------------------------------
+
+SPECIAL = [np.nan, np.inf, -np.inf]
+NAN_SHAPES = [
+    shape
+    for shape in CONV_SHAPES
+    if shape.name
+    in {
+        "regular",
+        "prime_everything",
+        "stride_exceeds_kernel",
+        "common_factor",
+        "depthwise",
+        "line",
+        "downsampling",
+        "volume",
+    }
+]
+each_nan_shape = pytest.mark.parametrize("shape", NAN_SHAPES, ids=names(NAN_SHAPES))
+
+
+def some_positions(extents):
+    """The corners and a few places between, as flat positions."""
+    size = int(np.prod(extents))
+    return sorted({0, size - 1, *np.random.default_rng(size).integers(0, size, 10).tolist()})
+
+
+def reached_by(operation, extents, position):
+    """Which results one element of an array takes part in: those that a single 1 there makes nonzero."""
+    unit = np.zeros(extents)
+    unit.flat[position] = 1
+    return [result != 0 for result in operation(unit)]
+
+
+@each_nan_shape
+@each_layout
+@pytest.mark.parametrize("value", SPECIAL)
+def test_special_inputs_reach_exactly_their_windows(isa, shape, layout, value):
+    x, w = np.ones(shape.input), np.ones(shape.weight)
+    for position in some_positions(shape.input):
+        (reached,) = reached_by(lambda unit: [reference.conv(unit, w, **shape.window)], shape.input, position)
+        bad = x.copy()
+        bad.flat[position] = value
+        output = conv(
+            image_to(bad, layout).astype(np.float32),
+            weight_to(w, layout).astype(np.float32),
+            **shape.window,
+            layout=layout,
+        )
+        np.testing.assert_array_equal(~np.isfinite(image_from(output, layout)), reached)
+
+
+@each_nan_shape
+@each_layout
+@pytest.mark.parametrize("value", SPECIAL)
+def test_special_gradients_reach_exactly_their_windows(isa, shape, layout, value):
+    x, w = np.ones(shape.input), np.ones(shape.weight)
+    output_shape = conv_output_shape(shape.input, shape.weight, **shape.window)
+    arrays = image_to(x, layout).astype(np.float32), weight_to(w, layout).astype(np.float32)
+    for position in some_positions(output_shape):
+        reached_input, _, reached_bias = reached_by(
+            lambda unit: reference.conv_backward(unit, x, w, **shape.window), output_shape, position
+        )
+        g = np.ones(output_shape)
+        g.flat[position] = value
+        gradients = conv_backward(image_to(g, layout).astype(np.float32), *arrays, **shape.window, layout=layout)
+        np.testing.assert_array_equal(~np.isfinite(image_from(gradients.input, layout)), reached_input)
+        np.testing.assert_array_equal(~np.isfinite(gradients.bias), reached_bias)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("value", SPECIAL)
+def test_special_weights_forward_as_the_reference(isa, padding, value):
+    """The padding is real zeros: an infinite weight on it gives NaN."""
+    x, w = np.ones((1, 2, 5, 6)), np.ones((3, 2, 3, 3))
+    w[1, 0, 0, 2] = value
+    np.testing.assert_array_equal(conv(x, w, padding=padding), reference.conv(x, w, padding=padding))
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("value", SPECIAL)
+def test_special_weights_backward_as_the_reference(isa, padding, value):
+    """As inside, where every tap meets a window; near the border grad_output ends in zeros: 0 * inf is NaN."""
+    x, w = np.ones((1, 2, 7, 8)), np.ones((3, 2, 3, 3))
+    w[1, 0, 0, 2] = value
+    g = np.ones(conv_output_shape(x.shape, w.shape, padding=padding))
+    expected = reference.conv_backward(g, x, w, padding=padding).input
+    actual = conv_backward(g, x, w, padding=padding).input
+    inside = np.s_[..., 2:-2, 2:-2]
+    np.testing.assert_array_equal(actual[inside], expected[inside])
+    np.testing.assert_array_equal(actual[:, 1], expected[:, 1])  # a channel that the weight does not touch
+    differs = ~((actual == expected) | (np.isnan(actual) & np.isnan(expected)))
+    assert np.isnan(actual[differs]).all()
+
+
+@pytest.mark.parametrize("value", SPECIAL)
+def test_special_gradients_reach_the_weights_as_in_the_reference(isa, value):
+    x, w = np.ones((1, 2, 5, 6)), np.ones((3, 2, 3, 3))
+    g = np.ones((1, 3, 5, 6))
+    g[0, 1, 0, 0] = value
+    expected = reference.conv_backward(g, x, w, padding=1)
+    np.testing.assert_array_equal(conv_backward(g, x, w, padding=1).weight, expected.weight)
+
+
+# ---- padding by name -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_padding_names_are_explicit_pairs(stride, kernel, dilation):
+    x, w = oracle.reals((1, 2, 7, 8)), oracle.reals((3, 2, kernel, kernel))
+    window = {"stride": stride, "dilation": dilation}
+    totals = [max(0, (-(-n // stride) - 1) * stride + dilation * (kernel - 1) + 1 - n) for n in (7, 8)]
+    high = [(total // 2, total - total // 2) for total in totals]
+    low = [(second, first) for first, second in high]
+    same_bits(conv(x, w, **window, padding="same"), conv(x, w, **window, padding=high))
+    same_bits(conv(x, w, **window, padding="same_lower"), conv(x, w, **window, padding=low))
+    same_bits(conv(x, w, **window, padding="valid"), conv(x, w, **window, padding=0))
+    assert conv(x, w, **window, padding="same").shape[2:] == (-(-7 // stride), -(-8 // stride))
+    g = oracle.reals(conv(x, w, **window, padding="same").shape)
+    for named, explicit in (("same", high), ("same_lower", low)):
+        by_name, by_pair = (conv_backward(g, x, w, **window, padding=padding) for padding in (named, explicit))
+        for actual, expected in zip(by_name, by_pair, strict=True):
+            same_bits(actual, expected)
+
+
+# ---- the plan ------------------------------------------------------------------------------------------------------
+
+
+@each_conv
+@each_layout
+@pytest.mark.parametrize("pass_name", ["forward", "grad_input", "grad_weight"])
+def test_no_silent_fallback(isa, shape, layout, pass_name):
+    """The reference loops serve only where they were asked for."""
+    shapes = image_to(np.empty(shape.input), layout).shape, weight_to(np.empty(shape.weight), layout).shape
+    algorithm = _core.conv_algorithm(*shapes, *shape.window.values(), pass_name, layout)
+    assert (algorithm == "reference") == (isa == "reference")

@@ -1,0 +1,434 @@
+"""Threads, instruction sets, configuration, import, fork."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import convpool
+import numpy as np
+import oracle
+import pytest
+from convpool import _core, conv, conv_backward, get_num_threads, num_threads, set_num_threads, show_config
+
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes and affinity of Linux")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def python(code, **environment):
+    """Run code in a fresh interpreter; returns the finished process."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("CONVPOOL_ISA", "OMP_NUM_THREADS")}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def output_of(code, **environment):
+    run = python(code, **environment)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+# ---- number of threads ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _automatic_threads():
+    yield
+    set_num_threads(None)
+
+
+def test_contexts_nest_and_end():
+    before = get_num_threads()
+    with num_threads(3):
+        assert get_num_threads() == 3
+        with num_threads(1):
+            assert get_num_threads() == 1
+            with num_threads(7):
+                assert get_num_threads() == 7
+            assert get_num_threads() == 1
+        assert get_num_threads() == 3
+    assert get_num_threads() == before
+
+
+def test_context_ends_after_an_exception():
+    before = get_num_threads()
+    with pytest.raises(ZeroDivisionError), num_threads(before + 1):
+        1 / 0  # noqa: B018
+    assert get_num_threads() == before
+    with pytest.raises(ValueError, match="^conv: "), num_threads(before + 1):
+        conv(np.ones((1, 1, 1)), np.ones((1, 1, 2)))
+    assert get_num_threads() == before
+
+
+@pytest.mark.usefixtures("_automatic_threads")
+def test_setting_and_context():
+    automatic = get_num_threads()
+    set_num_threads(5)
+    assert get_num_threads() == 5
+    with num_threads(2):
+        assert get_num_threads() == 2
+        set_num_threads(6)
+        assert get_num_threads() == 2
+    assert get_num_threads() == 6
+    set_num_threads(None)
+    assert get_num_threads() == automatic
+
+
+@pytest.mark.usefixtures("_automatic_threads")
+def test_context_belongs_to_its_thread_and_setting_to_the_process():
+    seen = []
+
+    def work():
+        seen.append(get_num_threads())
+        with num_threads(9):
+            seen.append(get_num_threads())
+
+    set_num_threads(4)
+    with num_threads(2):
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
+        assert get_num_threads() == 2
+    assert seen == [4, 9]
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "2", 10**20, 2**31, (1,)])
+def test_wrong_numbers_of_threads(value):
+    before = get_num_threads()
+    with pytest.raises((TypeError, ValueError), match="^set_num_threads: num_threads must be "):
+        set_num_threads(value)
+    with pytest.raises((TypeError, ValueError), match="^num_threads: num_threads must be "), num_threads(value):
+        pass
+    assert get_num_threads() == before
+
+
+@linux_only
+@pytest.mark.parametrize(("setting", "expected"), [("1", 1), ("2", min(2, CORES)), ("1000", None)])
+def test_omp_num_threads_is_honoured(setting, expected):
+    """Never more than the affinity mask allows."""
+    threads = int(output_of("import convpool; print(convpool.get_num_threads())", OMP_NUM_THREADS=setting))
+    assert threads == expected if expected else 1 <= threads <= CORES
+
+
+@linux_only
+def test_affinity_is_honoured():
+    code = """
+        import os
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        import convpool
+        print(convpool.get_num_threads())
+    """
+    assert output_of(code) == "1"
+
+
+@linux_only
+def test_threads_really_run():
+    """A call with three threads starts two more, a small one none."""
+    code = """
+        import os
+        import numpy as np
+        from convpool import conv
+        count = lambda: len(os.listdir("/proc/self/task"))
+        start = count()
+        conv(np.ones((1, 1, 5, 5)), np.ones((1, 1, 3, 3)), num_threads=3)
+        small = count() - start
+        conv(np.ones((8, 32, 40, 40)), np.ones((32, 32, 3, 3)), num_threads=3)
+        print(small, count() - start)
+    """
+    is_parallel = not _core.openmp_runtime().startswith("none")
+    assert output_of(code, OPENBLAS_NUM_THREADS="1") == ("0 2" if is_parallel else "0 0")
+
+
+def test_the_gil_is_released():
+    """While one thread convolves, another one counts."""
+    x, w = np.ones((8, 64, 48, 48), np.float32), np.ones((64, 64, 3, 3), np.float32)
+    is_done, counted = threading.Event(), []
+
+    def count():
+        ticks = 0
+        while not is_done.is_set():
+            ticks += 1
+            is_done.wait(0.0005)
+        counted.append(ticks)
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    previous = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # only a released lock lets the counter run
+    try:
+        conv(x, w, num_threads=1)
+    finally:
+        sys.setswitchinterval(previous)
+        is_done.set()
+        counter.join()
+    assert counted[0] >= 3
+
+
+# ---- configuration -------------------------------------------------------------------------------------------------
+
+KEYS = {"version", "isa", "isa_found", "isas", "threads", "openmp", "compiler"}
+
+
+def test_show_config_as_a_dict(isa):
+    config = show_config("dicts")
+    assert set(config) == KEYS
+    assert config["version"] == convpool.__version__
+    assert config["isa"] == isa
+    assert config["isas"] == _core.available_isas()
+    assert config["isa_found"] == config["isas"][0]
+    assert config["threads"] == get_num_threads()
+    assert all(config.values())
+
+
+def test_show_config_prints(capsys):
+    assert show_config() is None
+    printed = capsys.readouterr().out
+    assert all(f"{key}: " in printed for key in KEYS)
+    assert convpool.__version__ in printed
+
+
+def test_show_config_of_another_mode():
+    with pytest.raises(ValueError, match='^show_config: mode must be "stdout" or "dicts", got \'json\'$'):
+        show_config("json")
+
+
+def test_the_best_instruction_set_is_first_and_reference_last():
+    isas = _core.available_isas()
+    order = ["avx512", "avx2", "baseline", "reference"]
+    assert isas == [name for name in order if name in isas]
+    assert isas[-1] == "reference"
+    assert output_of("from convpool import _core; print(_core.selected_isa())") == isas[0]
+
+
+@linux_only
+def test_instruction_sets_are_those_of_the_processor():
+    with open("/proc/cpuinfo") as lines:
+        flags = set(next((line for line in lines if line.startswith("flags")), "").split())
+    if not flags:
+        pytest.skip("not an x86 processor")
+    isas = _core.available_isas()
+    assert ("avx2" in isas) == ({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"} <= flags)
+    assert ("avx512" in isas) == ({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma"} <= flags)
+
+
+@pytest.mark.parametrize("name", _core.available_isas())
+def test_environment_forces_an_instruction_set(name):
+    code = "import convpool; print(convpool.show_config('dicts')['isa'])"
+    assert output_of(code, CONVPOOL_ISA=name) == name
+
+
+def test_empty_environment_variable_is_none():
+    assert (
+        output_of("from convpool import _core; print(_core.selected_isa())", CONVPOOL_ISA="")
+        == _core.available_isas()[0]
+    )
+
+
+@pytest.mark.parametrize("name", ["sse9", "AVX2", "avx2 ", "neon", "0", "é"])
+def test_unknown_instruction_set_is_a_clear_error(name):
+    run = python("import convpool", CONVPOOL_ISA=name)
+    assert run.returncode == 1
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith(("ImportError", "ValueError"))
+    assert "CONVPOOL_ISA" in last
+    assert name in last
+    assert all(f'"{isa}"' in last for isa in _core.available_isas())
+
+
+@pytest.mark.parametrize("name", ["sse9", None, 1, "avx2\0", "\udc80"])
+def test_select_isa_refuses(name):
+    before = _core.selected_isa()
+    with pytest.raises((TypeError, ValueError), match="must be"):
+        _core.select_isa(name)
+    assert _core.selected_isa() == before
+
+
+# ---- import --------------------------------------------------------------------------------------------------------
+
+
+def test_import_adds_nothing_but_numpy():
+    code = """
+        import sys
+        import numpy
+        before = set(sys.modules)
+        import convpool
+        added = {name.split(".")[0] for name in set(sys.modules) - before}
+        print(sorted(added - set(sys.stdlib_module_names) - {"convpool", "numpy"}))
+    """
+    assert output_of(code) == "[]"
+
+
+def test_import_is_quick():
+    """The budget is 20 ms over NumPy; in processor time, the least of several runs, doubled for a cold cache."""
+    code = """
+        import time
+        import numpy
+        start = time.process_time()
+        import convpool
+        print(time.process_time() - start)
+    """
+    seconds = min(float(output_of(code)) for _ in range(5))
+    print(f"import convpool: {1000 * seconds:.1f} ms over NumPy")
+    assert seconds < 0.040
+
+
+@linux_only
+def test_import_has_no_side_effect():
+    """No thread, no environment change, no flush-to-zero bit, no changed warning filter or signal handler."""
+    code = """
+        import os, signal, warnings
+        import numpy as np
+        state = lambda: (
+            len(os.listdir("/proc/self/task")), dict(os.environ), list(warnings.filters),
+            [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)],
+            float(np.float32(2.0**-140) * np.float32(1.0)), np.geterr(),
+        )
+        before = state()
+        import convpool
+        assert state() == before and before[4] > 0
+        print("same")
+    """
+    assert output_of(code) == "same"
+
+
+def test_version():
+    assert output_of("import convpool; print(convpool.__version__)") == convpool.__version__
+
+
+# ---- fork ----------------------------------------------------------------------------------------------------------
+
+
+def parallel_call():
+    x, w = oracle.reals((4, 16, 40, 40)), oracle.reals((16, 16, 3, 3))
+    with num_threads(3):
+        output = conv(x, w, padding=1)
+        return [output, *conv_backward(output, x, w, padding=1)]
+
+
+FORK = """
+    import os, signal, sys
+    import numpy as np
+    from convpool import conv
+    x, w = np.ones((4, 16, 40, 40), np.float32), np.ones((16, 16, 3, 3), np.float32)
+    call = lambda: conv(x, w, num_threads=3).sum()
+    expected = call()
+
+    def in_child(depth):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            good = call() == expected and (depth == 0 or in_child(depth - 1) == 0)
+            os._exit(0 if good else 3)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    status = in_child(1)
+    assert call() == expected
+    print(status)
+"""
+
+
+@linux_only
+def test_forked_children_do_not_hang():
+    """A parallel call, a fork, a call in the child, and in a child of the child; then again in the parent."""
+    assert output_of(FORK) == "0"
+
+
+@linux_only
+def test_fork_before_the_first_call():
+    """Such a child has no broken pool: it may use threads."""
+    code = FORK.replace("expected = call()", "expected = float(16 * 9 * 4 * 16 * 38 * 38)")
+    assert output_of(code) == "0"
+
+
+def child_result(queue):
+    queue.put([array.tobytes() for array in parallel_call()])
+
+
+@linux_only
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_multiprocessing_by_fork():
+    expected = [array.tobytes() for array in parallel_call()]
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    children = [context.Process(target=child_result, args=(queue,)) for _ in range(3)]
+    for child in children:
+        child.start()
+    assert all(queue.get(timeout=30) == expected for _ in children)
+    for child in children:
+        child.join(30)
+        assert child.exitcode == 0
+
+
+# ---- memory --------------------------------------------------------------------------------------------------------
+
+
+@linux_only
+def test_memory_error_and_then_normal_life():
+    """With little address space: MemoryError, nothing written, and the next small call works."""
+    code = """
+        import resource
+        import numpy as np
+        from convpool import conv, conv_backward
+        x, w = np.ones((1, 64, 128, 128), np.float32), np.ones((64, 64, 3, 3), np.float32)
+        small = conv(x[:, :2, :9, :9], w[:2, :2], num_threads=1)
+        out = np.full((1, 64, 126, 126), 7, np.float32)
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 150_000, -1))
+        failures = 0
+        for call in (lambda: conv(x, w, num_threads=1), lambda: conv(x[:, ::-1], w, out=out, num_threads=1)):
+            try:
+                call()
+            except MemoryError:
+                failures += 1
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        assert (out == 7).all()
+        assert (conv(x[:, :2, :9, :9], w[:2, :2], num_threads=1) == small).all()
+        print(failures)
+    """
+    assert output_of(code) == "2"
+
+
+@linux_only
+def test_memory_does_not_grow():
+    """A thousand calls, every second one an error."""
+    import resource
+
+    x, w = np.ones((1, 8, 20, 20), np.float32), np.ones((8, 8, 3, 3), np.float32)
+
+    def many():
+        for _ in range(500):
+            conv_backward(conv(x, w), x, w)
+            with pytest.raises(ValueError, match="groups"):
+                conv(x, w, groups=3)
+
+    many()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    many()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 3_000  # kilobytes
+
+
+@linux_only
+def test_scratch_memory_is_bounded():
+    """160,000 stride phases: the working set beyond inputs and output stays near the documented bound."""
+    code = """
+        import resource
+        import numpy as np
+        from convpool import conv, conv_transpose
+        point, image, w = (np.zeros((1, 1, n, n), np.float32) for n in (1, 400, 400))
+        conv(image, w[:, :, :3, :3], num_threads=1)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        conv_transpose(point, w, stride=400, out=image, num_threads=1)
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    """
+    megabytes = int(output_of(code))
+    assert megabytes < 20, f"{megabytes} MB for a packed copy of 0.6 MB of weights and one thread's scratch"
