@@ -7,12 +7,6 @@ namespace convpool {
 
 namespace {
 
-// Taps of one axis that a phase uses, and where each starts to read.
-struct AxisTap {
-  Index offset;
-  std::int64_t tap;
-};
-
 std::vector<AxisTap> forward_taps(const Axis& axis) {
   std::vector<AxisTap> taps;
   for (std::int64_t tap = 0; tap < axis.kernel; ++tap) taps.push_back({tap * axis.dilation - axis.pad_low, tap});
@@ -29,12 +23,22 @@ std::vector<AxisTap> phase_taps(const Axis& axis, std::int64_t phase) {
   return taps;
 }
 
-std::vector<Tap> combine_taps(const ConvGeometry& geometry, const std::vector<AxisTap> (&axis_taps)[kAxes]) {
+// Phases without any tap are left out, a stride of thousands over a small kernel has many of them; false if there are any.
+bool find_phases(const Axis& axis, std::vector<AxisPhase>& phases) {
+  const std::int64_t count = std::min(axis.stride, axis.input);
+  for (std::int64_t phase = 0; phase < count; ++phase) {
+    std::vector<AxisTap> taps = phase_taps(axis, phase);
+    if (!taps.empty()) phases.push_back({phase, std::move(taps)});
+  }
+  return static_cast<std::int64_t>(phases.size()) == count;
+}
+
+std::vector<Tap> combine_taps(const ConvGeometry& geometry, const std::array<const std::vector<AxisTap>*, kAxes>& axis_taps) {
   std::vector<Tap> taps;
-  taps.reserve(axis_taps[0].size() * axis_taps[1].size() * axis_taps[2].size());
-  for (const AxisTap& z : axis_taps[0])
-    for (const AxisTap& y : axis_taps[1])
-      for (const AxisTap& x : axis_taps[2])
+  taps.reserve(axis_taps[0]->size() * axis_taps[1]->size() * axis_taps[2]->size());
+  for (const AxisTap& z : *axis_taps[0])
+    for (const AxisTap& y : *axis_taps[1])
+      for (const AxisTap& x : *axis_taps[2])
         taps.push_back({{z.offset, y.offset, x.offset},
                         z.tap * geometry.weight_tap_stride(0) + y.tap * geometry.weight_tap_stride(1) +
                             x.tap * geometry.weight_tap_stride(2)});
@@ -97,46 +101,43 @@ Correlation forward_correlation(const ConvGeometry& geometry) {
     part.step[axis] = geometry.axes[axis].stride;
     taps[axis] = forward_taps(geometry.axes[axis]);
   }
-  part.taps = combine_taps(geometry, taps);
+  part.taps = combine_taps(geometry, {&taps[0], &taps[1], &taps[2]});
   part.weight_row_stride = geometry.weight_output_stride();
   part.weight_channel_stride = geometry.weight_input_stride();
   part.weight_group_stride = part.rows * part.weight_row_stride;
   return with_joined_axes(std::move(part));
 }
 
-std::vector<Correlation> grad_input_correlations(const ConvGeometry& geometry) {
-  Correlation whole{};
-  whole.batch = geometry.input.batch;
-  whole.groups = geometry.groups;
-  whole.channels = geometry.group_outputs();
-  whole.rows = geometry.group_inputs();
-  whole.source = make_grid(geometry.output);
-  whole.target = make_grid(geometry.input);
-  for (Index& step : whole.step) step = 1;
-  whole.weight_row_stride = geometry.weight_input_stride();
-  whole.weight_channel_stride = geometry.weight_output_stride();
-  whole.weight_group_stride = whole.channels * whole.weight_channel_stride;
+InputGradient::InputGradient(const ConvGeometry& geometry) : geometry_(geometry) {
+  whole_.batch = geometry.input.batch;
+  whole_.groups = geometry.groups;
+  whole_.channels = geometry.group_outputs();
+  whole_.rows = geometry.group_inputs();
+  whole_.source = make_grid(geometry.output);
+  whole_.target = make_grid(geometry.input);
+  for (Index& step : whole_.step) step = 1;
+  whole_.weight_row_stride = geometry.weight_input_stride();
+  whole_.weight_channel_stride = geometry.weight_output_stride();
+  whole_.weight_group_stride = whole_.channels * whole_.weight_channel_stride;
+  for (int axis = 0; axis < kAxes; ++axis) covers_all_ &= find_phases(geometry.axes[axis], phases_[axis]);
+}
 
-  std::int64_t phases[kAxes];
-  for (int axis = 0; axis < kAxes; ++axis)
-    phases[axis] = std::min(geometry.axes[axis].stride, geometry.input.spatial[axis]);
-  std::vector<Correlation> parts;
-  for (std::int64_t index = 0; index < phases[0] * phases[1] * phases[2]; ++index) {
-    const std::int64_t phase[kAxes] = {index / (phases[1] * phases[2]), index / phases[2] % phases[1],
-                                       index % phases[2]};
-    Correlation part = whole;
-    std::vector<AxisTap> taps[kAxes];
-    for (int axis = 0; axis < kAxes; ++axis) {
-      const Axis& window = geometry.axes[axis];
-      taps[axis] = phase_taps(window, phase[axis]);
-      part.target_offset += phase[axis] * whole.target.axis_stride[axis];
-      part.target.axis_stride[axis] *= window.stride;
-      part.target.extent[axis] = ceil_divide(window.input - phase[axis], window.stride);
-    }
-    part.taps = combine_taps(geometry, taps);
-    parts.push_back(with_joined_axes(std::move(part)));
+// The target cut down to every stride-th position.
+Correlation InputGradient::part(Index index) const {
+  const Index high = count(1), wide = count(2);
+  const Index place[kAxes] = {index / wide / high, index / wide % high, index % wide};
+  Correlation part = whole_;
+  std::array<const std::vector<AxisTap>*, kAxes> taps;
+  for (int axis = 0; axis < kAxes; ++axis) {
+    const Axis& window = geometry_.axes[axis];
+    const AxisPhase& phase = phases_[axis][static_cast<std::size_t>(place[axis])];
+    part.target_offset += phase.phase * whole_.target.axis_stride[axis];
+    part.target.axis_stride[axis] *= window.stride;
+    part.target.extent[axis] = ceil_divide(window.input - phase.phase, window.stride);
+    taps[static_cast<std::size_t>(axis)] = &phase.taps;
   }
-  return parts;
+  part.taps = combine_taps(geometry_, taps);
+  return with_joined_axes(std::move(part));
 }
 
 }  // namespace convpool

@@ -7,6 +7,7 @@
 // through the taps that meet this phase, so no zeros are ever inserted.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "geometry/conv_geometry.hpp"
@@ -45,6 +46,36 @@ struct Correlation {
 };
 
 Correlation forward_correlation(const ConvGeometry& geometry);
-std::vector<Correlation> grad_input_correlations(const ConvGeometry& geometry);
+
+// A tap of one axis, and the source position that target position 0 reads through it.
+struct AxisTap {
+  Index offset;
+  std::int64_t tap;
+};
+
+// A stride phase of one axis that some tap meets.
+struct AxisPhase {
+  std::int64_t phase;
+  std::vector<AxisTap> taps;
+};
+
+// The gradient of the input: one correlation for every stride phase that a tap meets. They are made when asked for, since
+// a large kernel at a large stride has as many of them as taps.
+class InputGradient {
+ public:
+  explicit InputGradient(const ConvGeometry& geometry);
+
+  bool covers_all() const { return covers_all_; }  // else input elements that no window reads are left to the caller
+  Index parts() const { return count(0) * count(1) * count(2); }
+  Correlation part(Index index) const;
+
+ private:
+  Index count(int axis) const { return static_cast<Index>(phases_[axis].size()); }
+
+  const ConvGeometry& geometry_;
+  Correlation whole_{};
+  std::vector<AxisPhase> phases_[kAxes];
+  bool covers_all_ = true;
+};
 
 }  // namespace convpool

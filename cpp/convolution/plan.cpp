@@ -7,12 +7,15 @@
 #include "convolution/row_tiles.hpp"
 #include "reference/convolution.hpp"
 #include "runtime/isa.hpp"
+#include "runtime/parallel.hpp"
 
 namespace convpool {
 
 namespace {
 
 using Parts = std::vector<Correlation>;
+
+constexpr Index kPartsAtOnce = 1024;  // phases of a gradient that are described, and run, together
 
 // One row of the plan. `table` is the kernel set the choice was made for, null for the reference loops.
 template <class T>
@@ -65,6 +68,13 @@ const Correlation& largest(const Parts& parts) {
                            [](const Correlation& a, const Correlation& b) { return a.depth() < b.depth(); });
 }
 
+Parts parts_from(const InputGradient& gradient, Index first) {
+  Parts parts;
+  for (Index index = first; index < std::min(first + kPartsAtOnce, gradient.parts()); ++index)
+    parts.push_back(gradient.part(index));
+  return parts;
+}
+
 template <class T>
 const Algorithm<T>& choose(const KernelTable* table, const Correlation& part, ConvPass pass) {
   const Algorithm<T>* algorithm = kPlan<T>;
@@ -80,6 +90,20 @@ Correlation channel_sums(const Extents& extents) {
   part.rows = extents.channels;
   part.target = make_grid(extents);
   return part;
+}
+
+// Every element becomes its channel's bias, or 0.
+template <class T>
+void fill_channels(const Extents& extents, const T* bias, T* target, int num_threads) {
+  const Index rows = extents.layout == Layout::channels_first ? extents.batch * extents.channels : extents.batch * extents.plane();
+  const Index length = rows == 0 ? 0 : extents.elements() / rows;
+  const int workers = worker_count(num_threads, rows, extents.elements());
+  parallel_for(rows, workers, [&](Index row, int) {
+    T* begin = target + row * length;
+    if (bias == nullptr) std::fill_n(begin, length, T{0});
+    else if (extents.layout == Layout::channels_first) std::fill_n(begin, length, bias[row % extents.channels]);
+    else std::copy_n(bias, length, begin);
+  });
 }
 
 template <class T>
@@ -107,7 +131,10 @@ void conv_forward(const ConvGeometry& geometry, const T* input, const T* weight,
 template <class T>
 void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T* weight, const T* bias, T* grad_input,
                      int num_threads) {
-  correlate(grad_input_correlations(geometry), ConvPass::grad_input, grad_output, weight, bias, grad_input, num_threads);
+  const InputGradient gradient(geometry);
+  if (!gradient.covers_all()) fill_channels(geometry.input, bias, grad_input, num_threads);
+  for (Index first = 0; first < gradient.parts(); first += kPartsAtOnce)
+    correlate(parts_from(gradient, first), ConvPass::grad_input, grad_output, weight, bias, grad_input, num_threads);
 }
 
 template <class T>
@@ -124,8 +151,9 @@ void sum_channels(const Extents& extents, const T* values, T* sums, int num_thre
 }
 
 const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass) {
-  const Correlation part = pass == ConvPass::grad_input ? largest(grad_input_correlations(geometry)) : forward_correlation(geometry);
-  return choose<float>(selected_kernels(), part, pass).name;
+  if (pass != ConvPass::grad_input) return choose<float>(selected_kernels(), forward_correlation(geometry), pass).name;
+  const InputGradient gradient(geometry);
+  return gradient.parts() == 0 ? "fill" : choose<float>(selected_kernels(), largest(parts_from(gradient, 0)), pass).name;
 }
 
 template void conv_forward(const ConvGeometry&, const float*, const float*, const float*, float*, int);

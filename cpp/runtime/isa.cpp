@@ -21,12 +21,25 @@ struct KernelSet {
   bool (*is_supported)();
 };
 
+#ifdef CONVPOOL_HAS_X86_KERNELS
+// By feature: older Clang does not know the levels (x86-64-v3) by name. What else a level holds came with these.
+bool has_v2() { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }
+bool has_v3() {
+  return has_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+         __builtin_cpu_supports("bmi2");
+}
+bool has_v4() {
+  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 // Best first. A new instruction set is one row here and one in CMakeLists.txt.
 const KernelSet kKernelSets[] = {
 #ifdef CONVPOOL_HAS_X86_KERNELS
-    {"avx512", &table_avx512, [] { return __builtin_cpu_supports("x86-64-v4") != 0; }},
-    {"avx2", &table_avx2, [] { return __builtin_cpu_supports("x86-64-v3") != 0; }},
-    {"baseline", &table_baseline, [] { return __builtin_cpu_supports("x86-64-v2") != 0; }},
+    {"avx512", &table_avx512, has_v4},
+    {"avx2", &table_avx2, has_v3},
+    {"baseline", &table_baseline, has_v2},
 #else
     {"baseline", &table_baseline, [] { return true; }},
 #endif
