@@ -147,6 +147,24 @@ CONV_SHAPES = [
     ConvShape("ncnn_116", "kernel smaller than stride", (1, 2, 6, 6), (2, 2, 1, 1), 2),
 ]
 
+
+def widened(shape: ConvShape) -> ConvShape:
+    """The same window with 9 input and 11 output channels a group: packed tiles serve it, row tiles the original."""
+    inputs, outputs = 9 * shape.groups, 11 * shape.groups
+    return ConvShape(
+        f"{shape.name}_wide",
+        f"{shape.reason}; through packed tiles",
+        (shape.input[0], inputs, *shape.input[2:]),
+        (outputs, 9, *shape.weight[2:]),
+        shape.stride,
+        shape.padding,
+        shape.dilation,
+        shape.groups,
+    )
+
+
+CONV_SHAPES += [widened(shape) for shape in CONV_SHAPES if max(*shape.input[1:2], *shape.weight[:2]) < 10]
+
 TRANSPOSED_SHAPES = [
     TransposedShape("plain", "full correlation", (2, 3, 5, 4), (3, 4, 3, 2)),
     TransposedShape("upsampling", "the everyday decoder layer", (2, 4, 5, 6), (4, 3, 4, 4), 2, 1),

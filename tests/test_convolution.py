@@ -177,6 +177,10 @@ TAILS = {
     "height": lambda n: ConvShape("tail", "", (1, 2, n, 3), (3, 2, 3, 2), padding=1),
     "length": lambda n: ConvShape("tail", "", (1, 3, n), (2, 3, 3), padding=1),
     "batch": lambda n: ConvShape("tail", "", (n, 2, 2, 3), (3, 2, 2, 2)),
+    "packed_channels": lambda n: ConvShape("tail", "", (1, 5 + n, 3, 4), (4 + n, 5 + n, 2, 2)),
+    "packed_width": lambda n: ConvShape("tail", "", (2, 6, 3, n), (7, 6, 2, 3), padding=1),
+    "packed_stride_2": lambda n: ConvShape("tail", "", (1, 6, 3, 2 * n), (7, 6, 2, 3), stride=(1, 2), padding=1),
+    "packed_batch": lambda n: ConvShape("tail", "", (n, 6, 2, 3), (7, 6, 2, 2)),
     "kernel_width": lambda n: ConvShape("tail", "", (1, 2, 2, 35), (2, 2, 1, n)),
 }
 
@@ -274,6 +278,9 @@ NAN_SHAPES = [
         "line",
         "downsampling",
         "volume",
+        "regular_wide",
+        "common_factor_wide",
+        "line_wide",
     }
 ]
 each_nan_shape = pytest.mark.parametrize("shape", NAN_SHAPES, ids=names(NAN_SHAPES))
@@ -396,3 +403,13 @@ def test_no_silent_fallback(isa, shape, layout, pass_name):
     shapes = image_to(np.empty(shape.input), layout).shape, weight_to(np.empty(shape.weight), layout).shape
     algorithm = _core.conv_algorithm(*shapes, *shape.window.values(), pass_name, layout)
     assert (algorithm == "reference") == (isa == "reference")
+
+
+@pytest.mark.parametrize("pass_name", ["forward", "grad_input", "grad_weight"])
+def test_named_shapes_reach_every_algorithm(pass_name):
+    """Without this, a new algorithm could quietly take all shapes away from an old one."""
+    chosen = [
+        _core.conv_algorithm(shape.input, shape.weight, *shape.window.values(), pass_name, "channels_first")
+        for shape in CONV_SHAPES
+    ]
+    assert min(chosen.count("row_tiles"), chosen.count("packed_tiles")) >= 20
