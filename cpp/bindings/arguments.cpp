@@ -58,7 +58,8 @@ std::string printed(py::handle value) {
   }
   const bool is_long = PyUnicode_GetLength(text.ptr()) > kLongestPrint;
   const auto start = py::reinterpret_steal<py::object>(PyUnicode_Substring(text.ptr(), 0, kLongestPrint));
-  const auto bytes = py::reinterpret_steal<py::bytes>(PyUnicode_AsEncodedString(start.ptr(), "utf-8", "backslashreplace"));
+  const auto bytes =
+      py::reinterpret_steal<py::bytes>(PyUnicode_AsEncodedString(start.ptr(), "utf-8", "backslashreplace"));
   if (!bytes) throw py::error_already_set();
   return static_cast<std::string>(bytes) + (is_long ? "..." : "");
 }
@@ -86,7 +87,8 @@ bool to_bool(const std::string& function, const std::string& parameter, py::hand
 
 double to_real(const std::string& function, const std::string& parameter, py::handle value) {
   const bool is_real = PyFloat_Check(value.ptr()) || is_integer(value) || py::hasattr(value, "is_integer");
-  if (!is_real || PyBool_Check(value.ptr()) || py::hasattr(value, "__len__")) reject_type(function, parameter, "a real number", value);
+  if (!is_real || PyBool_Check(value.ptr()) || py::hasattr(value, "__len__"))
+    reject_type(function, parameter, "a real number", value);
   const double result = PyFloat_AsDouble(value.ptr());
   if (result == -1.0 && PyErr_Occurred() != nullptr) {
     PyErr_Clear();
@@ -122,7 +124,8 @@ int to_thread_count(const std::string& function, py::handle value) {
 Shape to_shape(const std::string& function, const std::string& parameter, py::handle value) {
   if (!is_sequence(value)) reject_type(function, parameter, "a tuple of ints", value);
   Shape shape;
-  for (const py::handle item : py::reinterpret_borrow<py::object>(value)) shape.push_back(to_integer(function, parameter, item));
+  for (const py::handle item : py::reinterpret_borrow<py::object>(value))
+    shape.push_back(to_integer(function, parameter, item));
   return shape;
 }
 
@@ -145,7 +148,8 @@ Triple to_optional_triple(const std::string& function, const std::string& parame
     for (const std::int64_t entry : result) require_range(function, parameter, entry, 1, kLargestParameter);
     return result;
   }
-  const py::tuple items = items_of(function, parameter, value, rank, "an int or a tuple of " + per_dimension(rank) + " or None");
+  const py::tuple items =
+      items_of(function, parameter, value, rank, "an int or a tuple of " + per_dimension(rank) + " or None");
   for (int i = 0; i < rank; ++i) {
     if (items[i].is_none()) continue;
     result[i] = to_integer(function, parameter, items[i]);
@@ -208,7 +212,8 @@ WindowArguments to_conv_window(const std::string& function, int rank, py::handle
 
 void set_divisor(const std::string& function, py::handle count_include_pad, py::handle divisor_override,
                  PoolGeometry& geometry) {
-  geometry.divisor = to_bool(function, "count_include_pad", count_include_pad) ? Divisor::padded_window : Divisor::real_window;
+  geometry.divisor =
+      to_bool(function, "count_include_pad", count_include_pad) ? Divisor::padded_window : Divisor::real_window;
   if (divisor_override.is_none()) return;
   geometry.divisor = Divisor::constant;
   geometry.divisor_override = to_integer(function, "divisor_override", divisor_override);

@@ -39,7 +39,9 @@ bool is_contiguous(const py::array& array) {
   return (array.flags() & kNeeded) == kNeeded;
 }
 
-std::string name_of(const py::dtype& dtype) { return "dtype " + py::str(static_cast<const py::object&>(dtype)).cast<std::string>(); }
+std::string name_of(const py::dtype& dtype) {
+  return "dtype " + py::str(static_cast<const py::object&>(dtype)).cast<std::string>();
+}
 
 }  // namespace
 
@@ -66,13 +68,15 @@ void ArrayArgument::require_integer(const std::string& function) const {
 
 void ArrayArgument::require_type(const std::string& function, const ArrayArgument& other) const {
   if (type_ == other.type_) return;
-  throw InvalidType(must_be(function, parameter_, "of the same dtype as " + other.parameter_ + ", " + name_of(other.array_.dtype()),
+  throw InvalidType(must_be(function, parameter_,
+                            "of the same dtype as " + other.parameter_ + ", " + name_of(other.array_.dtype()),
                             name_of(array_.dtype())));
 }
 
 void ArrayArgument::make_contiguous() {
   if (is_contiguous(array_)) return;
-  constexpr int kFlags = npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_ | npy_api::NPY_ARRAY_ENSUREARRAY_;
+  constexpr int kFlags =
+      npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_ | npy_api::NPY_ARRAY_ENSUREARRAY_;
   PyObject* copy = npy_api::get().PyArray_FromAny_(array_.ptr(), nullptr, 0, 0, kFlags, nullptr);
   if (copy == nullptr) throw py::error_already_set();
   array_ = py::reinterpret_steal<py::array>(copy);
@@ -95,7 +99,8 @@ py::array make_output(const std::string& function, const std::string& parameter,
   if (!array.writeable()) reject(function, parameter, "writable", "a read-only array");
   if (!is_contiguous(array)) reject(function, parameter, "C-contiguous and aligned", "an array that is not");
   for (const ArrayArgument* input : inputs) {
-    if (input->overlaps(array)) reject(function, parameter, "apart from the inputs in memory", "an overlap with " + input->parameter());
+    if (input->overlaps(array))
+      reject(function, parameter, "apart from the inputs in memory", "an overlap with " + input->parameter());
   }
   return array;
 }

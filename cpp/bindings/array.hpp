@@ -36,7 +36,9 @@ class ArrayArgument {
   void make_contiguous();
 
   template <class T>
-  const T* data() const { return static_cast<const T*>(array_.data()); }
+  const T* data() const {
+    return static_cast<const T*>(array_.data());
+  }
   bool overlaps(const py::array& other) const;
   const std::string& parameter() const { return parameter_; }
 
@@ -52,7 +54,9 @@ py::array make_output(const std::string& function, const std::string& parameter,
                       const py::dtype& dtype, std::initializer_list<const ArrayArgument*> inputs);
 
 template <class T>
-T* mutable_data(py::array& array) { return static_cast<T*>(array.mutable_data()); }
+T* mutable_data(py::array& array) {
+  return static_cast<T*>(array.mutable_data());
+}
 
 // Calls body(T{}) with the C++ type of a checked float array.
 template <class Body>

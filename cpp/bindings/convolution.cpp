@@ -12,7 +12,6 @@ namespace {
 
 using Object = py::object;
 
-
 struct Bias {
   std::optional<ArrayArgument> array;
 
@@ -26,12 +25,15 @@ struct Bias {
     if (array) array->make_contiguous();
   }
   template <class T>
-  const T* data() const { return array ? array->data<T>() : nullptr; }
+  const T* data() const {
+    return array ? array->data<T>() : nullptr;
+  }
   // make_output skips overlap tests against the weight twice where there is no bias.
   const ArrayArgument* or_else(const ArrayArgument& other) const { return array ? &*array : &other; }
 };
 
-TransposedArguments to_transposed(const std::string& function, py::handle output_padding, py::handle output_size, int rank) {
+TransposedArguments to_transposed(const std::string& function, py::handle output_padding, py::handle output_size,
+                                  int rank) {
   TransposedArguments transposed;
   transposed.output_padding = to_triple(function, "output_padding", output_padding, rank);
   transposed.has_output_size = !output_size.is_none();
@@ -44,7 +46,8 @@ std::array<bool, 3> to_needs(const std::string& function, py::handle needs) {
   if (!PyTuple_Check(needs.ptr()) && !PyList_Check(needs.ptr())) reject_type(function, "needs", rule, needs);
   const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(needs.ptr()));
   if (items.size() != 3) reject(function, "needs", rule, printed(needs));
-  return {to_bool(function, "needs", items[0]), to_bool(function, "needs", items[1]), to_bool(function, "needs", items[2])};
+  return {to_bool(function, "needs", items[0]), to_bool(function, "needs", items[1]),
+          to_bool(function, "needs", items[2])};
 }
 
 // The three entries of `out`, each None or an array.
@@ -67,8 +70,8 @@ void require_apart(const std::string& function, const std::array<Object, 3>& arr
     }
 }
 
-Object conv(Object input_object, Object weight_object, Object bias_object, Object stride, Object padding, Object dilation,
-            Object groups, Object layout, Object out, Object num_threads) {
+Object conv(Object input_object, Object weight_object, Object bias_object, Object stride, Object padding,
+            Object dilation, Object groups, Object layout, Object out, Object num_threads) {
   const std::string function = "conv";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
@@ -76,9 +79,9 @@ Object conv(Object input_object, Object weight_object, Object bias_object, Objec
   input.require_float(function);
   weight.require_type(function, input);
   const int rank = spatial_rank(function, "input", input.shape().size());
-  const ConvGeometry geometry =
-      make_conv_geometry(function, input.shape(), weight.shape(), to_conv_window(function, rank, stride, padding, dilation),
-                         to_integer(function, "groups", groups), order);
+  const ConvGeometry geometry = make_conv_geometry(function, input.shape(), weight.shape(),
+                                                   to_conv_window(function, rank, stride, padding, dilation),
+                                                   to_integer(function, "groups", groups), order);
   Bias bias(function, bias_object, geometry.output.channels, weight);
   py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(),
                                  {&input, &weight, bias.or_else(weight)});
@@ -95,8 +98,8 @@ Object conv(Object input_object, Object weight_object, Object bias_object, Objec
 }
 
 Object conv_transpose(Object input_object, Object weight_object, Object bias_object, Object stride, Object padding,
-                      Object output_padding, Object groups, Object dilation, Object output_size, Object layout, Object out,
-                      Object num_threads) {
+                      Object output_padding, Object groups, Object dilation, Object output_size, Object layout,
+                      Object out, Object num_threads) {
   const std::string function = "conv_transpose";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
@@ -128,8 +131,7 @@ struct Backward {
   std::array<Object, 3> targets{py::none(), py::none(), py::none()};
 
   Backward(const std::string& function, py::handle grad_object, py::handle input_object, py::handle weight_object)
-      : grad_output(function, "grad_output", grad_object),
-        input(function, "input", input_object),
+      : grad_output(function, "grad_output", grad_object), input(function, "input", input_object),
         weight(function, "weight", weight_object) {
     input.require_float(function);
     weight.require_type(function, input);
@@ -144,7 +146,8 @@ struct Backward {
     for (int i = 0; i < 3; ++i) {
       if (!needs[i] && !given[i].is_none()) reject(function, "out", "None where needs is False", printed(given[i]));
       if (needs[i])
-        targets[i] = make_output(function, "out", given[i], shapes[i], input.array().dtype(), {&grad_output, &input, &weight});
+        targets[i] =
+            make_output(function, "out", given[i], shapes[i], input.array().dtype(), {&grad_output, &input, &weight});
     }
     if (!out.is_none()) require_apart(function, targets);
     grad_output.make_contiguous();
@@ -154,7 +157,8 @@ struct Backward {
 
   template <class T>
   T* target(int i) const {
-    return targets[i].is_none() ? nullptr : static_cast<T*>(py::reinterpret_borrow<py::array>(targets[i]).mutable_data());
+    return targets[i].is_none() ? nullptr
+                                : static_cast<T*>(py::reinterpret_borrow<py::array>(targets[i]).mutable_data());
   }
   py::tuple result() const { return py::make_tuple(targets[0], targets[1], targets[2]); }
 };
@@ -176,14 +180,15 @@ py::tuple conv_backward(Object grad_output, Object input, Object weight, Object 
     const T *x = arrays.input.data<T>(), *w = arrays.weight.data<T>(), *g = arrays.grad_output.data<T>();
     const py::gil_scoped_release nogil;
     if (grad_input != nullptr) conv_grad_input<T>(geometry, g, w, nullptr, grad_input, threads);
-    if (grad_weight != nullptr || grad_bias != nullptr) conv_grad_weight<T>(geometry, g, x, grad_weight, grad_bias, threads);
+    if (grad_weight != nullptr || grad_bias != nullptr)
+      conv_grad_weight<T>(geometry, g, x, grad_weight, grad_bias, threads);
   });
   return arrays.result();
 }
 
 py::tuple conv_transpose_backward(Object grad_output, Object input, Object weight, Object stride, Object padding,
-                                  Object output_padding, Object groups, Object dilation, Object needs, Object output_size,
-                                  Object layout, Object out, Object num_threads) {
+                                  Object output_padding, Object groups, Object dilation, Object needs,
+                                  Object output_size, Object layout, Object out, Object num_threads) {
   const std::string function = "conv_transpose_backward";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
@@ -212,8 +217,8 @@ ConvPass to_pass(const std::string& name) {
 }
 
 // For tests: which row of the plan serves a pass.
-std::string algorithm(Object input_shape, Object weight_shape, Object stride, Object padding, Object dilation, Object groups,
-                      const std::string& pass, Object layout) {
+std::string algorithm(Object input_shape, Object weight_shape, Object stride, Object padding, Object dilation,
+                      Object groups, const std::string& pass, Object layout) {
   const std::string function = "conv_algorithm";
   const Shape input = to_shape(function, "input_shape", input_shape);
   const int rank = spatial_rank(function, "input_shape", input.size());

@@ -21,7 +21,8 @@ py::tuple pool_output_shape(Object input_shape, Object kernel_size, Object strid
 }
 
 // An int64 array over the spatial extents, filled by value(z, y, x).
-py::array spatial_array(const Extents& extents, const std::function<std::int64_t(std::int64_t, std::int64_t, std::int64_t)>& value) {
+py::array spatial_array(const Extents& extents,
+                        const std::function<std::int64_t(std::int64_t, std::int64_t, std::int64_t)>& value) {
   const Shape shape = extents.shape();
   const auto first = shape.begin() + (extents.layout == Layout::channels_first ? 2 : 1);
   py::array_t<std::int64_t> result(std::vector<py::ssize_t>(first, first + extents.rank));

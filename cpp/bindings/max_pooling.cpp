@@ -47,8 +47,7 @@ Object run_max_pool(const std::string& function, Object input_object, const Wind
     const py::gil_scoped_release nogil;
     if (geometry.input.plane() >= kPlaneOf64BitIndices)
       max_pool_forward(geometry, source, target, static_cast<std::int64_t*>(positions), threads);
-    else
-      max_pool_forward(geometry, source, target, static_cast<std::int32_t*>(positions), threads);
+    else max_pool_forward(geometry, source, target, static_cast<std::int32_t*>(positions), threads);
   });
   if (!wants_indices) return std::move(output);
   return py::make_tuple(output, indices);
@@ -78,8 +77,9 @@ struct PooledInput {
   }
 };
 
-Object run_max_pool_backward(const std::string& function, Object grad_object, Object input_object, const Windows& windows,
-                             Object indices_object, Object ties_object, Object layout, Object out, Object num_threads) {
+Object run_max_pool_backward(const std::string& function, Object grad_object, Object input_object,
+                             const Windows& windows, Object indices_object, Object ties_object, Object layout,
+                             Object out, Object num_threads) {
   const int threads = to_thread_count(function, num_threads);
   const Ties ties = to_ties(function, ties_object);
   ArrayArgument grad_output(function, "grad_output", grad_object);
@@ -87,14 +87,17 @@ Object run_max_pool_backward(const std::string& function, Object grad_object, Ob
   PooledInput input(function, input_object, grad_output);
   std::optional<Indices> indices;
   if (!indices_object.is_none()) indices.emplace(function, indices_object);
-  if (indices && ties != Ties::first) reject(function, "ties", "\"first\" where indices are given", printed(ties_object));
-  if (!indices && !input.array) reject(function, "input", "an array where no indices are given", "the shape " + to_string(input.shape));
+  if (indices && ties != Ties::first)
+    reject(function, "ties", "\"first\" where indices are given", printed(ties_object));
+  if (!indices && !input.array)
+    reject(function, "input", "an array where no indices are given", "the shape " + to_string(input.shape));
   const PoolGeometry geometry = windows.over(function, input.shape, layout);
   const Shape pooled = geometry.output.shape();
   require_shape(function, "grad_output", grad_output.shape(), pooled, "that of the forward output");
   if (indices) indices->require_shape_of(function, pooled);
   const ArrayArgument& other = indices ? indices->array() : *input.array;
-  py::array grad_input = make_output(function, "out", out, input.shape, grad_output.array().dtype(), {&grad_output, &other});
+  py::array grad_input =
+      make_output(function, "out", out, input.shape, grad_output.array().dtype(), {&grad_output, &other});
   grad_output.make_contiguous();
   if (indices) indices->array().make_contiguous();
   else input.array->make_contiguous();
@@ -106,7 +109,8 @@ Object run_max_pool_backward(const std::string& function, Object grad_object, Ob
     const py::gil_scoped_release nogil;
     if (!indices) {
       const bool is_wide = geometry.input.plane() >= kPlaneOf64BitIndices;
-      if (is_wide) convpool::max_pool_backward<T, std::int64_t>(geometry, gradient, source, nullptr, ties, target, threads);
+      if (is_wide)
+        convpool::max_pool_backward<T, std::int64_t>(geometry, gradient, source, nullptr, ties, target, threads);
       else convpool::max_pool_backward<T, std::int32_t>(geometry, gradient, source, nullptr, ties, target, threads);
       return;
     }
@@ -119,25 +123,28 @@ Object run_max_pool_backward(const std::string& function, Object grad_object, Ob
 
 Object max_pool(Object input, Object kernel_size, Object stride, Object padding, Object dilation, Object ceil_mode,
                 Object return_indices, Object layout, Object out, Object num_threads) {
-  return run_max_pool("max_pool", input, {kernel_size, stride, padding, dilation, ceil_mode, {}}, return_indices, layout, out,
-                      num_threads);
+  return run_max_pool("max_pool", input, {kernel_size, stride, padding, dilation, ceil_mode, {}}, return_indices,
+                      layout, out, num_threads);
 }
 
 Object adaptive_max_pool(Object input, Object output_size, Object return_indices, Object layout, Object out,
                          Object num_threads) {
-  return run_max_pool("adaptive_max_pool", input, {{}, {}, {}, {}, {}, output_size}, return_indices, layout, out, num_threads);
+  return run_max_pool("adaptive_max_pool", input, {{}, {}, {}, {}, {}, output_size}, return_indices, layout, out,
+                      num_threads);
 }
 
-Object max_pool_backward(Object grad_output, Object input, Object kernel_size, Object stride, Object padding, Object dilation,
-                         Object ceil_mode, Object indices, Object ties, Object layout, Object out, Object num_threads) {
+Object max_pool_backward(Object grad_output, Object input, Object kernel_size, Object stride, Object padding,
+                         Object dilation, Object ceil_mode, Object indices, Object ties, Object layout, Object out,
+                         Object num_threads) {
   return run_max_pool_backward("max_pool_backward", grad_output, input,
-                               {kernel_size, stride, padding, dilation, ceil_mode, {}}, indices, ties, layout, out, num_threads);
+                               {kernel_size, stride, padding, dilation, ceil_mode, {}}, indices, ties, layout, out,
+                               num_threads);
 }
 
 Object adaptive_max_pool_backward(Object grad_output, Object input, Object output_size, Object indices, Object ties,
                                   Object layout, Object out, Object num_threads) {
-  return run_max_pool_backward("adaptive_max_pool_backward", grad_output, input, {{}, {}, {}, {}, {}, output_size}, indices,
-                               ties, layout, out, num_threads);
+  return run_max_pool_backward("adaptive_max_pool_backward", grad_output, input, {{}, {}, {}, {}, {}, output_size},
+                               indices, ties, layout, out, num_threads);
 }
 
 // ---- max unpooling ----
@@ -150,12 +157,15 @@ Object max_unpool(Object input_object, Object indices_object, Object kernel_size
   ArrayArgument input = float_array(function, "input", input_object);
   Indices indices(function, indices_object);
   const int rank = spatial_rank(function, "input", input.shape().size());
-  const WindowArguments window = to_pool_window(function, rank, kernel_size, stride, padding, py::int_(1), py::bool_(false));
+  const WindowArguments window =
+      to_pool_window(function, rank, kernel_size, stride, padding, py::int_(1), py::bool_(false));
   const bool has_size = !output_size.is_none();
   const Triple size = has_size ? to_triple(function, "output_size", output_size, rank) : Triple{};
-  const UnpoolGeometry geometry = make_unpool_geometry(function, input.shape(), window, has_size ? &size : nullptr, order);
+  const UnpoolGeometry geometry =
+      make_unpool_geometry(function, input.shape(), window, has_size ? &size : nullptr, order);
   indices.require_shape_of(function, input.shape());
-  py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input, &indices.array()});
+  py::array output =
+      make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input, &indices.array()});
   input.make_contiguous();
   indices.array().make_contiguous();
   with_float(input.type(), [&](auto zero) {
@@ -163,9 +173,8 @@ Object max_unpool(Object input_object, Object indices_object, Object kernel_size
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
     const py::gil_scoped_release nogil;
-    indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), [&](auto* positions) {
-      max_unpool_forward(geometry, source, positions, target, threads);
-    });
+    indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(),
+                         [&](auto* positions) { max_unpool_forward(geometry, source, positions, target, threads); });
   });
   return std::move(output);
 }
@@ -180,7 +189,8 @@ Object max_unpool_backward(Object grad_object, Object indices_object, Object lay
                                 make_extents(function, "grad_output", grad_output.shape(), order)};
   if (geometry.pooled.rank != geometry.output.rank || geometry.pooled.batch != geometry.output.batch ||
       geometry.pooled.channels != geometry.output.channels) {
-    reject(function, "indices", "of the rank, batch and channels of grad_output, shape " + to_string(grad_output.shape()),
+    reject(function, "indices",
+           "of the rank, batch and channels of grad_output, shape " + to_string(grad_output.shape()),
            "shape " + to_string(indices.array().shape()));
   }
   py::array grad_input = make_output(function, "out", out, indices.array().shape(), grad_output.array().dtype(),

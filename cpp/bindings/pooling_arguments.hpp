@@ -38,16 +38,19 @@ struct Windows {
     const Layout order = to_layout(function, layout);
     const int rank = spatial_rank(function, "input", input.size());
     if (output_size)
-      return make_adaptive_geometry(function, input, to_optional_triple(function, "output_size", *output_size, rank), order);
-    return make_pool_geometry(function, input, to_pool_window(function, rank, kernel_size, stride, padding, dilation, ceil_mode),
-                              order);
+      return make_adaptive_geometry(function, input, to_optional_triple(function, "output_size", *output_size, rank),
+                                    order);
+    return make_pool_geometry(function, input,
+                              to_pool_window(function, rank, kernel_size, stride, padding, dilation, ceil_mode), order);
   }
 };
 
 // A caller's index array, checked against the plane and narrowed to what the core reads.
 class Indices {
  public:
-  Indices(const std::string& function, py::handle value) : array_(function, "indices", value) { array_.require_integer(function); }
+  Indices(const std::string& function, py::handle value) : array_(function, "indices", value) {
+    array_.require_integer(function);
+  }
 
   ArrayArgument& array() { return array_; }
   void require_shape_of(const std::string& function, const Shape& output) const {
@@ -67,7 +70,8 @@ class Indices {
 
  private:
   template <class From, class I, class Body>
-  static void narrow(const std::string& function, const From* source, std::int64_t count, std::int64_t plane, Body&& body) {
+  static void narrow(const std::string& function, const From* source, std::int64_t count, std::int64_t plane,
+                     Body&& body) {
     if constexpr (std::is_same_v<From, I>) {
       import_indices<From, I>(function, source, count, plane, nullptr);
       body(source);

@@ -69,10 +69,10 @@ void bind_runtime(py::module_& module) {
   module.def("selected_isa", &selected_isa);
   module.def("select_isa", [](py::object name) { select_isa(to_text("select_isa", "name", name)); });
   module.def("get_num_threads", &default_threads);
-  module.def("set_num_threads", [](py::object threads) { set_default_threads(to_thread_count("set_num_threads", threads)); });
-  module.def("exchange_thread_override", [](py::object threads) {
-    return exchange_thread_override(to_thread_count("num_threads", threads));
-  });
+  module.def("set_num_threads",
+             [](py::object threads) { set_default_threads(to_thread_count("set_num_threads", threads)); });
+  module.def("exchange_thread_override",
+             [](py::object threads) { return exchange_thread_override(to_thread_count("num_threads", threads)); });
   module.def("openmp_runtime", &openmp_runtime);
   module.def("compiler", [] { return std::string(CONVPOOL_COMPILER); });
   module.def("probe_fma", &probe_fma, py::arg("seconds"), py::arg("num_threads"));

@@ -11,7 +11,8 @@ using Object = py::object;
 
 // ---- average pooling ----
 
-Object run_avg_pool(const std::string& function, ArrayArgument& input, const PoolGeometry& geometry, Object out, int threads) {
+Object run_avg_pool(const std::string& function, ArrayArgument& input, const PoolGeometry& geometry, Object out,
+                    int threads) {
   py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input});
   input.make_contiguous();
   with_float(input.type(), [&](auto zero) {
@@ -24,10 +25,11 @@ Object run_avg_pool(const std::string& function, ArrayArgument& input, const Poo
   return std::move(output);
 }
 
-Object run_avg_pool_backward(const std::string& function, ArrayArgument& grad_output, const PoolGeometry& geometry, Object out,
-                             int threads) {
+Object run_avg_pool_backward(const std::string& function, ArrayArgument& grad_output, const PoolGeometry& geometry,
+                             Object out, int threads) {
   require_shape(function, "grad_output", grad_output.shape(), geometry.output.shape(), "that of the forward output");
-  py::array grad_input = make_output(function, "out", out, geometry.input.shape(), grad_output.array().dtype(), {&grad_output});
+  py::array grad_input =
+      make_output(function, "out", out, geometry.input.shape(), grad_output.array().dtype(), {&grad_output});
   grad_output.make_contiguous();
   with_float(grad_output.type(), [&](auto zero) {
     using T = decltype(zero);
@@ -60,8 +62,8 @@ Object adaptive_avg_pool(Object input_object, Object output_size, Object layout,
 }
 
 Object avg_pool_backward(Object grad_object, Object input_shape, Object kernel_size, Object stride, Object padding,
-                         Object ceil_mode, Object count_include_pad, Object divisor_override, Object dilation, Object layout,
-                         Object out, Object num_threads) {
+                         Object ceil_mode, Object count_include_pad, Object divisor_override, Object dilation,
+                         Object layout, Object out, Object num_threads) {
   const std::string function = "avg_pool_backward";
   const int threads = to_thread_count(function, num_threads);
   ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
@@ -89,8 +91,8 @@ double to_norm_type(const std::string& function, py::handle value) {
   return norm_type;
 }
 
-Object lp_pool(Object input_object, Object norm_type, Object kernel_size, Object stride, Object ceil_mode, Object padding,
-               Object dilation, Object layout, Object out, Object num_threads) {
+Object lp_pool(Object input_object, Object norm_type, Object kernel_size, Object stride, Object ceil_mode,
+               Object padding, Object dilation, Object layout, Object out, Object num_threads) {
   const std::string function = "lp_pool";
   const int threads = to_thread_count(function, num_threads);
   const double norm = to_norm_type(function, norm_type);
@@ -109,9 +111,9 @@ Object lp_pool(Object input_object, Object norm_type, Object kernel_size, Object
   return std::move(output);
 }
 
-Object lp_pool_backward(Object grad_object, Object input_object, Object output_object, Object norm_type, Object kernel_size,
-                        Object stride, Object ceil_mode, Object padding, Object dilation, Object layout, Object out,
-                        Object num_threads) {
+Object lp_pool_backward(Object grad_object, Object input_object, Object output_object, Object norm_type,
+                        Object kernel_size, Object stride, Object ceil_mode, Object padding, Object dilation,
+                        Object layout, Object out, Object num_threads) {
   const std::string function = "lp_pool_backward";
   const int threads = to_thread_count(function, num_threads);
   const double norm = to_norm_type(function, norm_type);
@@ -123,7 +125,8 @@ Object lp_pool_backward(Object grad_object, Object input_object, Object output_o
   const PoolGeometry geometry = windows.over(function, input.shape(), layout);
   require_shape(function, "grad_output", grad_output.shape(), geometry.output.shape(), "that of the forward output");
   require_shape(function, "output", output.shape(), geometry.output.shape(), "that of the forward output");
-  py::array grad_input = make_output(function, "out", out, input.shape(), input.array().dtype(), {&grad_output, &input, &output});
+  py::array grad_input =
+      make_output(function, "out", out, input.shape(), input.array().dtype(), {&grad_output, &input, &output});
   for (ArrayArgument* array : {&grad_output, &input, &output}) array->make_contiguous();
   with_float(input.type(), [&](auto zero) {
     using T = decltype(zero);
@@ -139,8 +142,9 @@ Object lp_pool_backward(Object grad_object, Object input_object, Object output_o
 std::string algorithm(Object input_shape, Object kernel_size, Object stride, Object padding, Object dilation,
                       const std::string& pass, Object layout) {
   constexpr std::pair<const char*, PoolPass> kPasses[] = {
-      {"max_forward", PoolPass::max_forward}, {"max_backward", PoolPass::max_backward}, {"avg_forward", PoolPass::avg_forward},
-      {"avg_backward", PoolPass::avg_backward}, {"lp_forward", PoolPass::lp_forward}, {"lp_backward", PoolPass::lp_backward}};
+      {"max_forward", PoolPass::max_forward}, {"max_backward", PoolPass::max_backward},
+      {"avg_forward", PoolPass::avg_forward}, {"avg_backward", PoolPass::avg_backward},
+      {"lp_forward", PoolPass::lp_forward},   {"lp_backward", PoolPass::lp_backward}};
   const std::string function = "pool_algorithm";
   const Windows windows{kernel_size, stride, padding, dilation, py::bool_(false), {}};
   const PoolGeometry geometry = windows.over(function, to_shape(function, "input_shape", input_shape), layout);

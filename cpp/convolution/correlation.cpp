@@ -23,7 +23,8 @@ std::vector<AxisTap> phase_taps(const Axis& axis, std::int64_t phase) {
   return taps;
 }
 
-// Phases without any tap are left out, a stride of thousands over a small kernel has many of them; false if there are any.
+// Phases without any tap are left out, a stride of thousands over a small kernel has many of them; false if there are
+// any.
 bool find_phases(const Axis& axis, std::vector<AxisPhase>& phases) {
   const std::int64_t count = std::min(axis.stride, axis.input);
   for (std::int64_t phase = 0; phase < count; ++phase) {
@@ -33,7 +34,8 @@ bool find_phases(const Axis& axis, std::vector<AxisPhase>& phases) {
   return static_cast<std::int64_t>(phases.size()) == count;
 }
 
-std::vector<Tap> combine_taps(const ConvGeometry& geometry, const std::array<const std::vector<AxisTap>*, kAxes>& axis_taps) {
+std::vector<Tap> combine_taps(const ConvGeometry& geometry,
+                              const std::array<const std::vector<AxisTap>*, kAxes>& axis_taps) {
   std::vector<Tap> taps;
   taps.reserve(axis_taps[0]->size() * axis_taps[1]->size() * axis_taps[2]->size());
   for (const AxisTap& z : *axis_taps[0])
@@ -49,7 +51,8 @@ std::vector<Tap> combine_taps(const ConvGeometry& geometry, const std::array<con
 // next one: a 1x1 convolution runs over whole planes instead of rows.
 void join_axes(Correlation& part, int outer, int inner) {
   const auto is_plain = [&](int axis) {
-    const bool stays = std::all_of(part.taps.begin(), part.taps.end(), [axis](const Tap& tap) { return tap.offset[axis] == 0; });
+    const bool stays =
+        std::all_of(part.taps.begin(), part.taps.end(), [axis](const Tap& tap) { return tap.offset[axis] == 0; });
     return stays && part.step[axis] == 1 && part.source.extent[axis] == part.target.extent[axis];
   };
   const auto is_dense = [&](const Grid& grid) {

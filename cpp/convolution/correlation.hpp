@@ -25,8 +25,8 @@ struct Grid {
 Grid make_grid(const Extents& extents);
 
 struct Tap {
-  Index offset[kAxes];   // source position of target position 0
-  Index weight_offset;   // of this tap in the weight array
+  Index offset[kAxes];  // source position of target position 0
+  Index weight_offset;  // of this tap in the weight array
 };
 
 struct Correlation {
@@ -59,8 +59,8 @@ struct AxisPhase {
   std::vector<AxisTap> taps;
 };
 
-// The gradient of the input: one correlation for every stride phase that a tap meets. They are made when asked for, since
-// a large kernel at a large stride has as many of them as taps.
+// The gradient of the input: one correlation for every stride phase that a tap meets. They are made when asked for,
+// since a large kernel at a large stride has as many of them as taps.
 class InputGradient {
  public:
   explicit InputGradient(const ConvGeometry& geometry);

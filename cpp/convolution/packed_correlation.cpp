@@ -21,8 +21,8 @@ constexpr Index kMostTaskRows = 256;  // target channels a task keeps in its res
 struct Job {
   const Correlation* part;
   RowTiles tiles;
-  Index packed_offset;      // of its weights in the packed buffer
-  Index task_rows;          // multiple of the tile's rows
+  Index packed_offset;  // of its weights in the packed buffer
+  Index task_rows;      // multiple of the tile's rows
   Index row_tasks, pixel_tasks;
   Index first_task;
 
@@ -107,10 +107,10 @@ void run_packed(const KernelTable* table, const std::vector<Correlation>& parts,
     work += packed_weight_elements(*job.part) * job.part->pixels() / 16;
     most_rows = std::max(most_rows, job.task_rows);
   }
-  const Workspace packed_memory(1, static_cast<std::size_t>(jobs.back().packed_offset + packed_weight_elements(*jobs.back().part)) * sizeof(T));
+  const Workspace packed_memory(
+      1, static_cast<std::size_t>(jobs.back().packed_offset + packed_weight_elements(*jobs.back().part)) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs)
-    pack_weights(*job.part, job.tiles.tile_rows, weight, packed + job.packed_offset, threads);
+  for (const Job& job : jobs) pack_weights(*job.part, job.tiles.tile_rows, weight, packed + job.packed_offset, threads);
 
   const int workers = worker_count(threads, tasks, work);
   const auto carve = [most_rows](Carver carver, T*& panel, T*& result) {
@@ -128,7 +128,9 @@ void run_packed(const KernelTable* table, const std::vector<Correlation>& parts,
   });
 }
 
-template void run_packed(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*, float*, int);
-template void run_packed(const KernelTable*, const std::vector<Correlation>&, const double*, const double*, const double*, double*, int);
+template void run_packed(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*,
+                         float*, int);
+template void run_packed(const KernelTable*, const std::vector<Correlation>&, const double*, const double*,
+                         const double*, double*, int);
 
 }  // namespace convpool

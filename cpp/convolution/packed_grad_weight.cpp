@@ -12,17 +12,17 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kMostRows = 320;         // of the panel that a task packs
-constexpr Index kMostChannels = 256;     // output channels of a task
-constexpr Index kDepth = 96;             // pixels summed in registers; their grad_output lies in the first-level cache
-constexpr Index kWantedTasks = 16;       // enough for any thread count: the slices must not depend on it
+constexpr Index kMostRows = 320;      // of the panel that a task packs
+constexpr Index kMostChannels = 256;  // output channels of a task
+constexpr Index kDepth = 96;          // pixels summed in registers; their grad_output lies in the first-level cache
+constexpr Index kWantedTasks = 16;    // enough for any thread count: the slices must not depend on it
 constexpr Index kMostSliceElements = 1 << 21;
 
 // How the sums [slice][group][row][channel] are cut into tasks.
 struct Cut {
   Index first_row, rows;  // rows of the whole problem: taps * channels, then one for the bias
   Index row_block, row_blocks, channel_block, channel_blocks;
-  Index pitch;            // of the sums, in elements
+  Index pitch;  // of the sums, in elements
   Index groups, slices, blocks_per_slice;
 
   Index group_elements() const { return rows * pitch; }
@@ -35,7 +35,8 @@ Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels, bool needs_
   Cut cut{};
   cut.first_row = needs_weight ? 0 : part.depth();
   cut.rows = (needs_weight ? part.depth() : 0) + (needs_bias ? 1 : 0);
-  cut.row_block = ceil_divide(ceil_divide(cut.rows, ceil_divide(cut.rows, kMostRows)), kernels.gradient_rows) * kernels.gradient_rows;
+  cut.row_block = ceil_divide(ceil_divide(cut.rows, ceil_divide(cut.rows, kMostRows)), kernels.gradient_rows) *
+                  kernels.gradient_rows;
   cut.row_blocks = ceil_divide(cut.rows, cut.row_block);
   cut.channel_block = std::min(kMostChannels, ceil_divide(part.rows, kernels.lanes) * kernels.lanes);
   cut.channel_blocks = ceil_divide(part.rows, cut.channel_block);
@@ -51,8 +52,8 @@ Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels, bool needs_
 
 // grad_output of one block as [pixel][channel], channels [first, first + count) of the group.
 template <class T>
-void pack_grad_output(const Correlation& part, const ConvKernels<T>& kernels, const T* grad_output, const PixelBlock& block,
-                      Index count, Index pitch, T* packed) noexcept {
+void pack_grad_output(const Correlation& part, const ConvKernels<T>& kernels, const T* grad_output,
+                      const PixelBlock& block, Index count, Index pitch, T* packed) noexcept {
   for (const Run& run : block)
     kernels.move_block(run.count, count, run_target(part, grad_output, run), part.target.axis_stride[2],
                        part.target.channel_stride, packed + run.column * pitch, pitch, 1);
@@ -60,8 +61,8 @@ void pack_grad_output(const Correlation& part, const ConvKernels<T>& kernels, co
 
 // Panel rows [first, stop) of the whole problem; the row past the depth is the constant one of the bias.
 template <class T>
-void pack_rows(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const PixelBlock& block, Index first,
-               Index stop, T* panel) noexcept {
+void pack_rows(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const PixelBlock& block,
+               Index first, Index stop, T* panel) noexcept {
   const Index depth_stop = std::min(stop, part.depth());
   if (first < depth_stop) pack_panel(part, kernels, source, block, first, depth_stop, panel);
   if (stop > part.depth()) {
@@ -102,8 +103,8 @@ struct Scratch {
 };
 
 template <class T>
-void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* source, const T* grad_output,
-              T* sums, Index task, const Scratch<T>& scratch) noexcept {
+void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* source,
+              const T* grad_output, T* sums, Index task, const Scratch<T>& scratch) noexcept {
   const Index channel = task % cut.channel_blocks * cut.channel_block;
   const Index row = task / cut.channel_blocks % cut.row_blocks * cut.row_block;
   const Index group = task / cut.channel_blocks / cut.row_blocks % cut.groups;
@@ -113,7 +114,8 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
   const Index padded_channels = ceil_divide(channels, kernels.lanes) * kernels.lanes;
 
   T* task_sums = sums + slice * cut.slice_elements() + group * cut.group_elements() + row * cut.pitch + channel;
-  for (Index r = 0; r < rows; ++r) std::fill(task_sums + r * cut.pitch, task_sums + r * cut.pitch + padded_channels, T{0});
+  for (Index r = 0; r < rows; ++r)
+    std::fill(task_sums + r * cut.pitch, task_sums + r * cut.pitch + padded_channels, T{0});
   const Index packed_pitch = Scratch<T>::scratch_pitch(cut);
   std::fill(scratch.packed, scratch.packed + kPanelPixels * packed_pitch, T{0});  // the lanes past the last channel
 
@@ -123,14 +125,15 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
   for (Index index = slice * cut.blocks_per_slice; index < stop_block; ++index) {
     const PixelBlock block(part, index, PixelBlock::Side::source);
     pack_rows(part, kernels, group_source, block, cut.first_row + row, cut.first_row + row + rows, scratch.panel);
-    pack_grad_output(part, kernels, group_grad, PixelBlock(part, index, PixelBlock::Side::target), channels, packed_pitch, scratch.packed);
-    multiply_block(kernels, scratch.panel, rows, scratch.packed, packed_pitch, padded_channels, block.pixels(), task_sums,
-                   cut.pitch);
+    pack_grad_output(part, kernels, group_grad, PixelBlock(part, index, PixelBlock::Side::target), channels,
+                     packed_pitch, scratch.packed);
+    multiply_block(kernels, scratch.panel, rows, scratch.packed, packed_pitch, padded_channels, block.pixels(),
+                   task_sums, cut.pitch);
   }
 }
 
-constexpr Index kWriteChannels = 16;   // output channels written at once
-constexpr Index kWriteEntries = 256;   // weights of each that are gathered before they are written
+constexpr Index kWriteChannels = 16;  // output channels written at once
+constexpr Index kWriteEntries = 256;  // weights of each that are gathered before they are written
 
 // target[o] = the slices added in their order, for `count` output channels of one row of the sums.
 template <class T>
@@ -146,8 +149,8 @@ struct WriteBlock {
   Index channels_at_once;
 };
 
-// Weights [o][channel][tap] are gathered as [channel][tap][o] and then moved as one transposed block where the array has
-// its taps innermost, or tap by tap where it has the output channels innermost.
+// Weights [o][channel][tap] are gathered as [channel][tap][o] and then moved as one transposed block where the array
+// has its taps innermost, or tap by tap where it has the output channels innermost.
 template <class T>
 void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* group_sums,
                    const WriteBlock& block, T* gathered, T* grad_weight) noexcept {
@@ -173,8 +176,8 @@ void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const
 }
 
 template <class T>
-void write_gradients(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* sums, T* grad_weight,
-                     T* grad_bias, int num_threads) {
+void write_gradients(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* sums,
+                     T* grad_weight, T* grad_bias, int num_threads) {
   const Index pieces = ceil_divide(part.rows, kWriteChannels), taps = static_cast<Index>(part.taps.size());
   const Index channels_at_once = std::max<Index>(1, kWriteEntries / std::max<Index>(taps, 1));
   const int workers = worker_count(num_threads, part.groups * pieces, cut.slices * cut.slice_elements());
@@ -184,7 +187,8 @@ void write_gradients(const Correlation& part, const ConvKernels<T>& kernels, con
     const WriteBlock block{task / pieces, first, std::min(kWriteChannels, part.rows - first), channels_at_once};
     const T* group_sums = sums + block.group * cut.group_elements();
     if (grad_bias != nullptr)
-      sum_slices(cut, group_sums + (cut.rows - 1) * cut.pitch + first, block.count, grad_bias + block.group * part.rows + first);
+      sum_slices(cut, group_sums + (cut.rows - 1) * cut.pitch + first, block.count,
+                 grad_bias + block.group * part.rows + first);
     if (grad_weight != nullptr)
       write_weights(part, kernels, cut, group_sums, block, reinterpret_cast<T*>(memory.of(worker)), grad_weight);
   });
@@ -210,7 +214,9 @@ void packed_grad_weight(const KernelTable* table, const Correlation& part, const
   write_gradients(part, kernels, cut, sums, grad_weight, grad_bias, num_threads);
 }
 
-template void packed_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*, int);
-template void packed_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, double*, int);
+template void packed_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*,
+                                 int);
+template void packed_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, double*,
+                                 int);
 
 }  // namespace convpool

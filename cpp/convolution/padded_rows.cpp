@@ -16,13 +16,14 @@ struct Inside {
 
 }  // namespace
 
-PaddedRows::PaddedRows(const Correlation& part, Index rows, Index columns) : step_y_(part.step[1]), step_x_(part.step[2]) {
+PaddedRows::PaddedRows(const Correlation& part, Index rows, Index columns)
+    : step_y_(part.step[1]), step_x_(part.step[2]) {
   Index span[kAxes] = {0, 0, 0};
   std::fill(least_, least_ + kAxes, 0);
   for (int axis = 0; axis < kAxes && !part.taps.empty(); ++axis) {
-    const auto [least, most] = std::minmax_element(part.taps.begin(), part.taps.end(), [axis](const Tap& a, const Tap& b) {
-      return a.offset[axis] < b.offset[axis];
-    });
+    const auto [least, most] =
+        std::minmax_element(part.taps.begin(), part.taps.end(),
+                            [axis](const Tap& a, const Tap& b) { return a.offset[axis] < b.offset[axis]; });
     least_[axis] = least->offset[axis];
     span[axis] = most->offset[axis] - least->offset[axis];
   }
@@ -42,8 +43,8 @@ Index PaddedRows::tap_offset(const Tap& tap) const noexcept {
 // One z plane and one phase of all channels. Channels first, a move runs over the rows of one channel; channels last,
 // over the channels of one row, transposing.
 template <class T>
-void PaddedRows::pack_phase(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels, Index z,
-                            Index first_y, Index first_x, T* tile) const noexcept {
+void PaddedRows::pack_phase(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels,
+                            Index z, Index first_y, Index first_x, T* tile) const noexcept {
   const Grid& grid = part.source;
   if (z < 0 || z >= grid.extent[0]) return;
   const Inside rows(first_y, 1, grid.extent[1], rows_), columns(first_x, step_x_, grid.extent[2], phase_pitch_);
@@ -65,20 +66,19 @@ void PaddedRows::pack_phase(const Correlation& part, const ConvKernels<T>& kerne
 }
 
 template <class T>
-void PaddedRows::pack(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channel, Index channels,
-                      const TargetBox& box, T* tile) const noexcept {
+void PaddedRows::pack(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channel,
+                      Index channels, const TargetBox& box, T* tile) const noexcept {
   std::fill(tile, tile + channels * channel_pitch(), T{0});
   source += box.batch * part.source.batch_stride + channel * part.source.channel_stride;
   for (Index plane = 0; plane < depth_; ++plane)
     for (Index phase = 0; phase < phases_; ++phase)
-      pack_phase(part, kernels, source, channels, box.z * part.step[0] + least_[0] + plane,
-                 box.y * step_y_ + least_[1], box.x * step_x_ + least_[2] + phase,
-                 tile + plane * rows_ * row_pitch_ + phase * phase_pitch_);
+      pack_phase(part, kernels, source, channels, box.z * part.step[0] + least_[0] + plane, box.y * step_y_ + least_[1],
+                 box.x * step_x_ + least_[2] + phase, tile + plane * rows_ * row_pitch_ + phase * phase_pitch_);
 }
 
-template void PaddedRows::pack(const Correlation&, const ConvKernels<float>&, const float*, Index, Index, const TargetBox&,
-                               float*) const noexcept;
-template void PaddedRows::pack(const Correlation&, const ConvKernels<double>&, const double*, Index, Index, const TargetBox&,
-                               double*) const noexcept;
+template void PaddedRows::pack(const Correlation&, const ConvKernels<float>&, const float*, Index, Index,
+                               const TargetBox&, float*) const noexcept;
+template void PaddedRows::pack(const Correlation&, const ConvKernels<double>&, const double*, Index, Index,
+                               const TargetBox&, double*) const noexcept;
 
 }  // namespace convpool

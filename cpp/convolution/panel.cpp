@@ -33,7 +33,8 @@ bool source_row(const Correlation& part, const Run& run, const Tap& tap, Index& 
 template <class T>
 void zero_columns(T* panel, Index rows, Index first, Index stop) noexcept {
   if (first >= stop) return;
-  for (Index row = 0; row < rows; ++row) std::fill(panel + row * kPanelPitch + first, panel + row * kPanelPitch + stop, T{0});
+  for (Index row = 0; row < rows; ++row)
+    std::fill(panel + row * kPanelPitch + first, panel + row * kPanelPitch + stop, T{0});
 }
 
 // Channels [channel, channel + rows) of one tap and run.
@@ -48,8 +49,9 @@ void pack_run(const Correlation& part, const ConvKernels<T>& kernels, const T* s
   if (real.first == real.stop) return;
   const Index x = (run.position[2] + real.first) * part.step[2] + tap.offset[2];
   const Index x_stride = part.source.axis_stride[2];
-  kernels.move_block(rows, real.stop - real.first, source + offset + channel * part.source.channel_stride + x * x_stride,
-                     part.source.channel_stride, part.step[2] * x_stride, panel + run.column + real.first, kPanelPitch, 1);
+  kernels.move_block(rows, real.stop - real.first,
+                     source + offset + channel * part.source.channel_stride + x * x_stride, part.source.channel_stride,
+                     part.step[2] * x_stride, panel + run.column + real.first, kPanelPitch, 1);
 }
 
 }  // namespace
@@ -89,7 +91,9 @@ void pack_panel(const Correlation& part, const ConvKernels<T>& kernels, const T*
   }
 }
 
-template void pack_panel(const Correlation&, const ConvKernels<float>&, const float*, const PixelBlock&, Index, Index, float*) noexcept;
-template void pack_panel(const Correlation&, const ConvKernels<double>&, const double*, const PixelBlock&, Index, Index, double*) noexcept;
+template void pack_panel(const Correlation&, const ConvKernels<float>&, const float*, const PixelBlock&, Index, Index,
+                         float*) noexcept;
+template void pack_panel(const Correlation&, const ConvKernels<double>&, const double*, const PixelBlock&, Index, Index,
+                         double*) noexcept;
 
 }  // namespace convpool

@@ -1,7 +1,7 @@
 // Blocks of pixels and the packing that turns a piece of the source into a matrix [depth][kPanelPitch].
 //
-// Pixels are numbered over the whole batch (n, z, y, x), so a block fills its vectors even on 7 x 7 maps. Packing is the
-// only code that knows padding, stride, dilation, rank and layout; the kernels see a plain matrix.
+// Pixels are numbered over the whole batch (n, z, y, x), so a block fills its vectors even on 7 x 7 maps. Packing is
+// the only code that knows padding, stride, dilation, rank and layout; the kernels see a plain matrix.
 #pragma once
 
 #include "convolution/correlation.hpp"

@@ -48,8 +48,8 @@ Correlation bias_part(const Correlation& part) {
 }
 
 template <class T>
-void row_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output, T* grad_weight,
-                   T* grad_bias, int num_threads) {
+void row_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                   T* grad_weight, T* grad_bias, int num_threads) {
   if (grad_weight != nullptr) row_grad_weight(table, part, source, grad_output, grad_weight, num_threads);
   if (grad_bias != nullptr)
     packed_grad_weight<T>(table, bias_part(part), source, grad_output, nullptr, grad_bias, num_threads);
@@ -95,7 +95,8 @@ Correlation channel_sums(const Extents& extents) {
 // Every element becomes its channel's bias, or 0.
 template <class T>
 void fill_channels(const Extents& extents, const T* bias, T* target, int num_threads) {
-  const Index rows = extents.layout == Layout::channels_first ? extents.batch * extents.channels : extents.batch * extents.plane();
+  const Index rows =
+      extents.layout == Layout::channels_first ? extents.batch * extents.channels : extents.batch * extents.plane();
   const Index length = rows == 0 ? 0 : extents.elements() / rows;
   const int workers = worker_count(num_threads, rows, extents.elements());
   parallel_for(rows, workers, [&](Index row, int) {
@@ -107,7 +108,8 @@ void fill_channels(const Extents& extents, const T* bias, T* target, int num_thr
 }
 
 template <class T>
-void correlate(const Parts& parts, ConvPass pass, const T* source, const T* weight, const T* bias, T* target, int num_threads) {
+void correlate(const Parts& parts, ConvPass pass, const T* source, const T* weight, const T* bias, T* target,
+               int num_threads) {
   const KernelTable* table = selected_kernels();
   choose<T>(table, largest(parts), pass).correlate(table, parts, source, weight, bias, target, num_threads);
 }
@@ -153,7 +155,8 @@ void sum_channels(const Extents& extents, const T* values, T* sums, int num_thre
 const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass) {
   if (pass != ConvPass::grad_input) return choose<float>(selected_kernels(), forward_correlation(geometry), pass).name;
   const InputGradient gradient(geometry);
-  return gradient.parts() == 0 ? "fill" : choose<float>(selected_kernels(), largest(parts_from(gradient, 0)), pass).name;
+  return gradient.parts() == 0 ? "fill"
+                               : choose<float>(selected_kernels(), largest(parts_from(gradient, 0)), pass).name;
 }
 
 template void conv_forward(const ConvGeometry&, const float*, const float*, const float*, float*, int);

@@ -27,7 +27,8 @@ TargetBox RowCut::box(const Correlation& part, Index index) const noexcept {
 RowCut make_row_cut(const Correlation& part, Index lanes, std::size_t element_bytes) {
   RowCut cut{};
   const bool is_transposed = part.source.channel_stride == 1;
-  cut.group_block = is_transposed ? std::clamp<Index>(ceil_divide(lanes, std::max(part.channels, part.rows)), 1, part.groups) : 1;
+  cut.group_block =
+      is_transposed ? std::clamp<Index>(ceil_divide(lanes, std::max(part.channels, part.rows)), 1, part.groups) : 1;
   cut.group_blocks = ceil_divide(part.groups, cut.group_block);
   cut.box_columns = std::min(part.target.extent[2], kMostBoxColumns);
   cut.x_boxes = ceil_divide(part.target.extent[2], cut.box_columns);

@@ -6,12 +6,12 @@
 namespace convpool {
 
 struct RowCut {
-  Index group_block;       // groups of a task: one, or a vector's worth of channels where channels are innermost
+  Index group_block;  // groups of a task: one, or a vector's worth of channels where channels are innermost
   Index group_blocks;
   Index box_rows, y_boxes;
   Index box_columns, x_boxes;
-  Index padded_columns;    // box_columns rounded up to whole vectors
-  Index boxes;             // of the whole batch
+  Index padded_columns;  // box_columns rounded up to whole vectors
+  Index boxes;           // of the whole batch
 
   Index tasks() const { return group_blocks * boxes; }
   Index groups_of(const Correlation& part, Index block) const noexcept {

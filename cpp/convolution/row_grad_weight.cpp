@@ -1,4 +1,5 @@
-// Gradient of the weight by row tiles: every weight is the dot product of grad_output with one shift of the source rows.
+// Gradient of the weight by row tiles: every weight is the dot product of grad_output with one shift of the source
+// rows.
 #include <algorithm>
 
 #include "convolution/row_cut.hpp"
@@ -48,8 +49,8 @@ Job make_job(const Correlation& part, Index lanes, std::size_t element_bytes) {
 
 // grad_output of one box as [channel][y][x].
 template <class T>
-void pack_grads(const Job& job, const ConvKernels<T>& kernels, const T* grad_output, Index channels, const TargetBox& box,
-                T* grads) noexcept {
+void pack_grads(const Job& job, const ConvKernels<T>& kernels, const T* grad_output, Index channels,
+                const TargetBox& box, T* grads) noexcept {
   const Grid& grid = job.part->target;
   const T* source = grad_output + box.batch * grid.batch_stride + box.z * grid.axis_stride[0] +
                     box.y * grid.axis_stride[1] + box.x * grid.axis_stride[2];
@@ -86,8 +87,8 @@ void add_group(const Job& job, const ConvKernels<T>& kernels, const T* tile, con
 }
 
 template <class T>
-void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, T* partial, Index task,
-              const Scratch<T>& scratch) noexcept {
+void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, T* partial,
+              Index task, const Scratch<T>& scratch) noexcept {
   const Correlation& part = *job.part;
   const Index block = task / job.slices, slice = task % job.slices;
   const Index first_group = block * job.cut.group_block, groups = job.cut.groups_of(part, block);
@@ -131,8 +132,8 @@ void write_weights(const Job& job, const T* partial, T* grad_weight) noexcept {
 }  // namespace
 
 template <class T>
-void row_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output, T* grad_weight,
-                     int num_threads) {
+void row_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                     T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const Job job = make_job(part, kernels.lanes, sizeof(T));
   const Workspace partial_memory(1, static_cast<std::size_t>(job.slices * job.weights()) * sizeof(T));

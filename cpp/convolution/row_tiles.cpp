@@ -12,7 +12,7 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kDepthChunk = 128;                       // products summed in a register, as in packed tiles
+constexpr Index kDepthChunk = 128;                 // products summed in a register, as in packed tiles
 constexpr std::size_t kMostTileBytes = 512 << 10;  // of the padded source, at the smallest box
 
 // One correlation with its cut and the offset of every depth entry in the tile.
@@ -50,11 +50,11 @@ std::vector<Job> make_jobs(const std::vector<Correlation>& parts, Index lanes, s
   return jobs;
 }
 
-// result[row][y][x] of one group += weights * tile. A tile's vectors lie below each other, so that narrow images fill them
-// too; in one-dimensional data they lie side by side.
+// result[row][y][x] of one group += weights * tile. A tile's vectors lie below each other, so that narrow images fill
+// them too; in one-dimensional data they lie side by side.
 template <class T>
-void multiply_group(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* source, const TargetBox& box,
-                    T* result) noexcept {
+void multiply_group(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* source,
+                    const TargetBox& box, T* result) noexcept {
   const Correlation& part = *job.part;
   const Index pitch = job.cut.padded_columns;
   const bool is_flat = box.rows == 1;
@@ -112,13 +112,15 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
   for (Index group = 0; group < groups && !part.taps.empty(); ++group)
     multiply_group(job, kernels, packed + job.packed_offset + (first_row + group * part.rows) * part.depth(),
                    tile + group * part.channels * job.tile.channel_pitch(), box, result + group * part.rows * plane);
-  store_box(job, kernels, result, groups * part.rows, box, target + part.target_offset + first_row * part.target.channel_stride);
+  store_box(job, kernels, result, groups * part.rows, box,
+            target + part.target_offset + first_row * part.target.channel_stride);
 }
 
 // Whether the padded source of the smallest box stays within its bound.
 bool fits_tile(const Correlation& part) {
   constexpr Index kLeastRows = 4, kMostColumns = 512 + 16, kMostBlockChannels = 16;
-  const PaddedRows tile(part, std::min(part.target.extent[1], kLeastRows), std::min(part.target.extent[2] + 16, kMostColumns));
+  const PaddedRows tile(part, std::min(part.target.extent[1], kLeastRows),
+                        std::min(part.target.extent[2] + 16, kMostColumns));
   const Index channels = part.source.channel_stride == 1 ? std::max(part.channels, kMostBlockChannels) : part.channels;
   return static_cast<std::size_t>(channels * tile.channel_pitch()) * sizeof(double) <= kMostTileBytes;
 }
@@ -129,7 +131,8 @@ bool row_tiles_accept(const Correlation& part) { return part.rows <= kMostRowTil
 
 bool row_grad_weight_accepts(const Correlation& part) {
   constexpr Index kMostPairs = 16, kMostTaps = 128;
-  return part.rows * part.channels <= kMostPairs && static_cast<Index>(part.taps.size()) <= kMostTaps && fits_tile(part);
+  return part.rows * part.channels <= kMostPairs && static_cast<Index>(part.taps.size()) <= kMostTaps &&
+         fits_tile(part);
 }
 
 template <class T>
@@ -165,7 +168,9 @@ void run_row_tiles(const KernelTable* table, const std::vector<Correlation>& par
   });
 }
 
-template void run_row_tiles(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*, float*, int);
-template void run_row_tiles(const KernelTable*, const std::vector<Correlation>&, const double*, const double*, const double*, double*, int);
+template void run_row_tiles(const KernelTable*, const std::vector<Correlation>&, const float*, const float*,
+                            const float*, float*, int);
+template void run_row_tiles(const KernelTable*, const std::vector<Correlation>&, const double*, const double*,
+                            const double*, double*, int);
 
 }  // namespace convpool

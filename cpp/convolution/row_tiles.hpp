@@ -6,7 +6,8 @@
 
 namespace convpool {
 
-// Few enough target channels in a group (or, for the gradient of the weight, pairs of channels) and few enough padded rows.
+// Few enough target channels in a group (or, for the gradient of the weight, pairs of channels) and few enough padded
+// rows.
 bool row_tiles_accept(const Correlation& part);
 bool row_grad_weight_accepts(const Correlation& part);
 
@@ -15,7 +16,7 @@ void run_row_tiles(const KernelTable* table, const std::vector<Correlation>& par
                    const T* bias, T* target, int num_threads);
 
 template <class T>
-void row_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output, T* grad_weight,
-                     int num_threads);
+void row_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                     T* grad_weight, int num_threads);
 
 }  // namespace convpool

@@ -96,7 +96,8 @@ Axis make_adaptive_axis(std::int64_t input, std::int64_t output) {
 }
 
 Axis make_axis(const std::string& function, const std::string& kernel_name, const AxisRequest& request) {
-  Axis axis{request.input, request.kernel, request.stride, request.dilation, request.pad_low, request.pad_high, 1, false};
+  Axis axis{request.input, request.kernel, request.stride, request.dilation, request.pad_low, request.pad_high, 1,
+            false};
   if (request.rule != PaddingRule::explicit_pairs) {
     axis.output = ceil_divide(axis.input, axis.stride);
     const std::int64_t total =
@@ -109,8 +110,9 @@ Axis make_axis(const std::string& function, const std::string& kernel_name, cons
   const std::int64_t slack = padded - axis.kernel_extent();
   axis.output = (request.ceil_mode ? ceil_divide(slack, axis.stride) : floor_divide(slack, axis.stride)) + 1;
   if (axis.output < 1) {
-    reject(function, kernel_name, "no larger than the padded input",
-           "dilated extent " + std::to_string(axis.kernel_extent()) + " for a padded extent of " + std::to_string(padded));
+    reject(
+        function, kernel_name, "no larger than the padded input",
+        "dilated extent " + std::to_string(axis.kernel_extent()) + " for a padded extent of " + std::to_string(padded));
   }
   if (request.ceil_mode && (axis.output - 1) * axis.stride >= axis.input + axis.pad_low) {
     axis.output -= 1;  // PyTorch's rule: a last window must start inside the input or the low padding

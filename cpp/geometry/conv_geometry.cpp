@@ -50,8 +50,8 @@ std::int64_t transposed_extent(const std::string& function, std::int64_t input, 
     if (padding != 0) reject(function, "output_padding", "0 with \"same\" padding", std::to_string(padding));
     const std::int64_t size = transposed.has_output_size ? transposed.output_size[i] : input * stride;
     if (size < 1 || ceil_divide(size, stride) != input) {
-      reject(function, "output_size", "such that ceil(output_size / stride) is the input extent " +
-             std::to_string(input), std::to_string(size));
+      reject(function, "output_size",
+             "such that ceil(output_size / stride) is the input extent " + std::to_string(input), std::to_string(size));
     }
     return size;
   }
@@ -102,8 +102,10 @@ ConvGeometry make_conv_geometry(const std::string& function, const Shape& input,
   const WeightChannels channels = read_weight(function, geometry.input, weight, layout, window);
   require_groups(function, groups, geometry.input.channels, channels.many);
   if (channels.few != geometry.input.channels / groups) {
-    reject(function, "weight", "for " + std::to_string(geometry.input.channels / groups) +
-           " input channels a group (input channels / groups)", std::to_string(channels.few));
+    reject(
+        function, "weight",
+        "for " + std::to_string(geometry.input.channels / groups) + " input channels a group (input channels / groups)",
+        std::to_string(channels.few));
   }
   require_window(function, "weight", window, rank);
   geometry.groups = groups;
@@ -140,7 +142,8 @@ ConvGeometry make_conv_transpose_geometry(const std::string& function, const Sha
     require_range(function, "input", extent, 1, kLargestParameter);
     extent = transposed_extent(function, extent, window, i, transposed);
     if (extent < 1) {
-      reject(function, "padding", "small enough that the output has an extent >= 1", "extent " + std::to_string(extent));
+      reject(function, "padding", "small enough that the output has an extent >= 1",
+             "extent " + std::to_string(extent));
     }
   }
   geometry.input = make_extents(function, "output", whole, layout);

@@ -78,7 +78,8 @@ UnpoolGeometry make_unpool_geometry(const std::string& function, const Shape& po
     require_range(function, "input", extent, 1, kLargestParameter);
     extent = unpooled_extent(function, extent, window, i, output_size);
     if (extent < 1) {
-      reject(function, "padding", "small enough that the output has an extent >= 1", "extent " + std::to_string(extent));
+      reject(function, "padding", "small enough that the output has an extent >= 1",
+             "extent " + std::to_string(extent));
     }
   }
   geometry.output = make_extents(function, "output", whole, layout);

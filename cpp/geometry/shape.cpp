@@ -55,7 +55,8 @@ std::int64_t checked_product(const std::string& function, const std::string& par
   std::int64_t product = 1;
   for (const std::int64_t extent : shape) {
     // Zero extents do not shrink the product: the strides of an empty array must fit as well.
-    if (__builtin_mul_overflow(product, std::max<std::int64_t>(extent, 1), &product) || product > kLargestElementCount) {
+    if (__builtin_mul_overflow(product, std::max<std::int64_t>(extent, 1), &product) ||
+        product > kLargestElementCount) {
       reject(function, parameter, "of at most 2**59 elements", "shape " + to_string(shape));
     }
   }

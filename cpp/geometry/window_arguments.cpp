@@ -18,8 +18,9 @@ std::array<Axis, kAxes> make_axes(const std::string& function, const std::string
   std::array<Axis, kAxes> axes;
   for (int i = 0; i < rank; ++i) {
     const int axis = first_axis(rank) + i;
-    axes[axis] = make_axis(function, kernel_name, {spatial[axis], window.kernel[i], window.stride[i], window.dilation[i],
-                                                   window.pad_low[i], window.pad_high[i], window.rule, window.ceil_mode});
+    axes[axis] = make_axis(function, kernel_name,
+                           {spatial[axis], window.kernel[i], window.stride[i], window.dilation[i], window.pad_low[i],
+                            window.pad_high[i], window.rule, window.ceil_mode});
   }
   return axes;
 }

@@ -104,7 +104,8 @@ static inline __attribute__((always_inline)) Vector<T> even_lanes(Vector<T> low,
   return __builtin_shufflevector(low, high, (2 * Lane)...);
 }
 
-// Elements 0, 2, 4, ... of 2 * width - 1 consecutive ones: the second load starts one early so as not to read past them.
+// Elements 0, 2, 4, ... of 2 * width - 1 consecutive ones: the second load starts one early so as not to read past
+// them.
 template <class T, int... Lane>
 static inline __attribute__((always_inline)) Vector<T> load_even(const T* source, Lanes<Lane...>) {
   constexpr int kWidth = kLanes<T>;

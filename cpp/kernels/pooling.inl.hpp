@@ -1,7 +1,7 @@
 // The pooling kernels of one element type: reductions over taps, over segments, and what rows need before and after.
 
-// values[i] /= shares[i] * scale; without shares, values[i] /= scale. Scales are whole numbers; to multiply by the inverse
-// of a power of two gives the same bits.
+// values[i] /= shares[i] * scale; without shares, values[i] /= scale. Scales are whole numbers; to multiply by the
+// inverse of a power of two gives the same bits.
 template <class T>
 static void divide(Index count, const T* shares, T scale, T* values) {
   constexpr int kWidth = kLanes<T>;

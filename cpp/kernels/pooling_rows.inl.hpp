@@ -112,9 +112,10 @@ static void reduce_segments(const SegmentReduction<T>& r) {
 template <class T, int Step, int Source, int... Lane>
 static inline __attribute__((always_inline)) Vector<T> take_split(Vector<T> taken, Vector<T> next, Lanes<Lane...>) {
   constexpr int kWidth = kLanes<T>;
-  return __builtin_shufflevector(
-      taken, next,
-      (Lane * Step / kWidth == Source ? kWidth + Lane * Step % kWidth : Source == 1 ? Lane * Step % kWidth : Lane)...);
+  return __builtin_shufflevector(taken, next,
+                                 (Lane * Step / kWidth == Source ? kWidth + Lane * Step % kWidth
+                                  : Source == 1                  ? Lane * Step % kWidth
+                                                                 : Lane)...);
 }
 
 template <class T, int Step, int Source = 1>
@@ -152,16 +153,18 @@ static void split_row(Index count, const T* source, Index step, T* target) {
 template <class T, int Step, int Part, int Phase, int... Lane>
 static inline __attribute__((always_inline)) Vector<T> put_phase(Vector<T> joined, Vector<T> phase, Lanes<Lane...>) {
   constexpr int kWidth = kLanes<T>, kFirst = Part * kWidth;
-  return __builtin_shufflevector(
-      joined, phase,
-      ((kFirst + Lane) % Step == Phase ? kWidth + (kFirst + Lane) / Step : Phase == 1 ? (kFirst + Lane) / Step : Lane)...);
+  return __builtin_shufflevector(joined, phase,
+                                 ((kFirst + Lane) % Step == Phase ? kWidth + (kFirst + Lane) / Step
+                                  : Phase == 1                    ? (kFirst + Lane) / Step
+                                                                  : Lane)...);
 }
 
 template <class T, int Step, int Part, int Phase = 1>
 static inline __attribute__((always_inline)) Vector<T> join_vectors(Vector<T> joined, const Vector<T>* phases) {
   if constexpr (Phase == Step) return joined;
-  else return join_vectors<T, Step, Part, Phase + 1>(
-      put_phase<T, Step, Part, Phase>(joined, phases[Phase], typename LaneList<kLanes<T>>::type{}), phases);
+  else
+    return join_vectors<T, Step, Part, Phase + 1>(
+        put_phase<T, Step, Part, Phase>(joined, phases[Phase], typename LaneList<kLanes<T>>::type{}), phases);
 }
 
 template <class T, int Step, int Part = 0>

@@ -1,9 +1,11 @@
 // Convolution of few channels straight from padded rows: depthwise, small groups, gradients of an RGB input.
 //
-// Layout:    rows with a unit stride; the caller has padded them and split them into stride phases, so that every tap is
+// Layout:    rows with a unit stride; the caller has padded them and split them into stride phases, so that every tap
+// is
 //            a run of consecutive elements.
 // Semantics: plain sums of products; only elements inside the window take part.
-// Numerics:  one accumulator per output, summed in the order of the entries, then added to the result once. dot_rows sums
+// Numerics:  one accumulator per output, summed in the order of the entries, then added to the result once. dot_rows
+// sums
 //            one block of rows lane by lane before it adds to `sums`. Rows are readable up to a whole vector.
 // Cost:      one load and `Rows` multiply-adds per entry and vector: the load ports limit.
 

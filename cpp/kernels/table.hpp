@@ -22,8 +22,8 @@ constexpr int kMostTileVectors = 4;
 template <class T>
 using TileFunction = void (*)(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Index depth);
 
-// c[row][v][lane] += sum over entries p of a[p][row] * b[offsets[p] + v * b_vector + lane]: taps of padded rows, read where
-// they lie. The vectors of a tile are neighbours in a row or one below the other; the strides say which.
+// c[row][v][lane] += sum over entries p of a[p][row] * b[offsets[p] + v * b_vector + lane]: taps of padded rows, read
+// where they lie. The vectors of a tile are neighbours in a row or one below the other; the strides say which.
 template <class T>
 struct RowTile {
   const T* a;  // [depth][rows]
@@ -38,9 +38,9 @@ struct RowTile {
 // Rows of two images that are multiplied element by element and summed, at several relative positions.
 template <class T>
 struct DotRows {
-  const T* rows;        // [count][row_pitch]
+  const T* rows;  // [count][row_pitch]
   Index row_pitch;
-  const T* shifted;     // the row that meets row i at tap t starts at shifted + i * shifted_pitch + offsets[t]
+  const T* shifted;  // the row that meets row i at tap t starts at shifted + i * shifted_pitch + offsets[t]
   Index shifted_pitch;
   const Index* offsets;
   Index count, columns;
@@ -51,15 +51,16 @@ constexpr int kDotTaps = 8;
 
 template <class T>
 struct ConvKernels {
-  int lanes;            // elements in a vector
-  int weight_rows;      // largest tile with packed weights: rows x vectors of pixels
+  int lanes;        // elements in a vector
+  int weight_rows;  // largest tile with packed weights: rows x vectors of pixels
   int pixel_vectors;
-  int gradient_rows;    // largest tile with a packed block: rows of the block x vectors of output channels
+  int gradient_rows;  // largest tile with a packed block: rows of the block x vectors of output channels
   int channel_vectors;
   TileFunction<T> tile_from_weights[kMostTileRows][kMostTileVectors];  // [rows - 1][vectors - 1]; null where too large
   TileFunction<T> tile_from_block[kMostTileRows][kMostTileVectors];
   int row_vectors[kMostRowTileRows];  // most vectors of a row tile; [rows - 1]
-  void (*row_tile[kMostRowTileRows][kMostTileVectors])(const RowTile<T>& tile);  // [rows - 1][vectors - 1], null if too large
+  void (*row_tile[kMostRowTileRows][kMostTileVectors])(
+      const RowTile<T>& tile);  // [rows - 1][vectors - 1], null if too large
   // sums[t][lane] += products at tap t, lane by lane; [taps - 1].
   void (*dot_rows[kDotTaps])(const DotRows<T>& dot, T* sums);
   // Copies rows x columns elements between two strided matrices (strides in elements), transposing in registers where
@@ -72,11 +73,17 @@ struct ConvKernels {
 
 // Positions travel beside the values, so they have their width.
 template <class T>
-struct LanePositionOf { using type = std::int64_t; };
+struct LanePositionOf {
+  using type = std::int64_t;
+};
 template <>
-struct LanePositionOf<float> { using type = std::int32_t; };
+struct LanePositionOf<float> {
+  using type = std::int32_t;
+};
 template <>
-struct LanePositionOf<std::int32_t> { using type = std::int32_t; };
+struct LanePositionOf<std::int32_t> {
+  using type = std::int32_t;
+};
 template <class T>
 using LanePosition = typename LanePositionOf<T>::type;
 
@@ -133,10 +140,11 @@ template <class T>
 struct PoolKernels {
   int lanes;
   ReductionKernels<T> max, max_with_positions;
-  ReductionKernels<T> sum;                                             // floating types only
-  void (*divide)(Index count, const T* shares, T scale, T* values);    // values[i] /= shares[i] * scale; shares may be null
-  void (*sum_of_ties)(const TieTaps<T>& ties);                         // floating types only
-  void (*split_row)(Index count, const T* source, Index step, T* target);      // target[i] = source[i * step]
+  ReductionKernels<T> sum;  // floating types only
+  void (*divide)(Index count, const T* shares, T scale,
+                 T* values);                    // values[i] /= shares[i] * scale; shares may be null
+  void (*sum_of_ties)(const TieTaps<T>& ties);  // floating types only
+  void (*split_row)(Index count, const T* source, Index step, T* target);  // target[i] = source[i * step]
   // target[i * step + p] = phases[p * pitch + i]: takes apart split_row's work.
   void (*join_rows)(Index count, Index step, const T* phases, Index pitch, T* target);
 };
@@ -157,19 +165,31 @@ struct KernelTable {
 template <class T>
 const ConvKernels<T>& conv_kernels(const KernelTable& table);
 template <>
-inline const ConvKernels<float>& conv_kernels<float>(const KernelTable& table) { return table.conv_f32; }
+inline const ConvKernels<float>& conv_kernels<float>(const KernelTable& table) {
+  return table.conv_f32;
+}
 template <>
-inline const ConvKernels<double>& conv_kernels<double>(const KernelTable& table) { return table.conv_f64; }
+inline const ConvKernels<double>& conv_kernels<double>(const KernelTable& table) {
+  return table.conv_f64;
+}
 
 template <class T>
 const PoolKernels<T>& pool_kernels(const KernelTable& table);
 template <>
-inline const PoolKernels<float>& pool_kernels<float>(const KernelTable& table) { return table.pool_f32; }
+inline const PoolKernels<float>& pool_kernels<float>(const KernelTable& table) {
+  return table.pool_f32;
+}
 template <>
-inline const PoolKernels<double>& pool_kernels<double>(const KernelTable& table) { return table.pool_f64; }
+inline const PoolKernels<double>& pool_kernels<double>(const KernelTable& table) {
+  return table.pool_f64;
+}
 template <>
-inline const PoolKernels<std::int32_t>& pool_kernels<std::int32_t>(const KernelTable& table) { return table.pool_i32; }
+inline const PoolKernels<std::int32_t>& pool_kernels<std::int32_t>(const KernelTable& table) {
+  return table.pool_i32;
+}
 template <>
-inline const PoolKernels<std::int64_t>& pool_kernels<std::int64_t>(const KernelTable& table) { return table.pool_i64; }
+inline const PoolKernels<std::int64_t>& pool_kernels<std::int64_t>(const KernelTable& table) {
+  return table.pool_i64;
+}
 
 }  // namespace convpool

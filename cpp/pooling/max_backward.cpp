@@ -18,7 +18,8 @@ constexpr Index kRecomputedBytes = 4 * 1024 * 1024;
 
 // add(target, gradient) for every pooled element; targets start at 0.
 template <class T, class I, class Add>
-void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input, int num_threads, Add add) {
+void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input, int num_threads,
+             Add add) {
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const ScatterTasks tasks(geometry.input, geometry.output, threads);
   const int workers = worker_count(threads, tasks.count(), geometry.input.elements() / 4 + geometry.output.elements());
@@ -26,14 +27,17 @@ void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indice
     tasks.run(task, [&](const ScatterTask& part) {
       T* full = grad_input + part.full_offset;
       zero_band(part, full);
-      scatter_band(part, geometry.output.plane(), full, grad_output + part.pooled_offset, indices + part.pooled_offset, add);
+      scatter_band(part, geometry.output.plane(), full, grad_output + part.pooled_offset, indices + part.pooled_offset,
+                   add);
     });
   });
 }
 
 template <class T, class I>
-void scatter_gradients(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input, int num_threads) {
-  scatter(geometry, grad_output, indices, grad_input, num_threads, [](T& target, const T& gradient) { target += gradient; });
+void scatter_gradients(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
+                       int num_threads) {
+  scatter(geometry, grad_output, indices, grad_input, num_threads,
+          [](T& target, const T& gradient) { target += gradient; });
 }
 
 // The part of a problem that has `count` planes (channels first) or one batch entry (channels last).
@@ -92,7 +96,8 @@ void max_pool_backward(const PoolGeometry& geometry, const T* grad_output, const
                        T* grad_input, int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::max_backward) == PoolAlgorithm::reference)
     return reference::max_pool_backward(geometry, grad_output, input, indices, ties, grad_input, num_threads);
-  if (ties != Ties::first) return tied_maxima(geometry, grad_output, input, ties == Ties::split, grad_input, num_threads);
+  if (ties != Ties::first)
+    return tied_maxima(geometry, grad_output, input, ties == Ties::split, grad_input, num_threads);
   if (indices == nullptr) return first_maxima<T, I>(geometry, grad_output, input, grad_input, num_threads);
   scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
 }
@@ -100,16 +105,16 @@ void max_pool_backward(const PoolGeometry& geometry, const T* grad_output, const
 template <class T>
 void max_magnitude_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, T* grad_input,
                             int num_threads) {
-  for_each_slice<T, std::int32_t>(geometry, [&](const PoolGeometry& slice, Index from, Index to, T* maxima,
-                                                std::int32_t* indices) {
-    max_magnitude(slice, input + from, maxima, indices, num_threads);
-    T* target = grad_input + from;
-    const T* source = input + from;
-    scatter(slice, grad_output + to, indices, target, num_threads, [target, source](T& sum, const T& gradient) {
-      const T value = source[&sum - target];
-      sum += gradient * (value > 0 ? T{1} : value < 0 ? T{-1} : value);
-    });
-  });
+  for_each_slice<T, std::int32_t>(
+      geometry, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, std::int32_t* indices) {
+        max_magnitude(slice, input + from, maxima, indices, num_threads);
+        T* target = grad_input + from;
+        const T* source = input + from;
+        scatter(slice, grad_output + to, indices, target, num_threads, [target, source](T& sum, const T& gradient) {
+          const T value = source[&sum - target];
+          sum += gradient * (value > 0 ? T{1} : value < 0 ? T{-1} : value);
+        });
+      });
 }
 
 template void max_magnitude_backward(const PoolGeometry&, const float*, const float*, float*, int);

@@ -15,9 +15,9 @@ namespace {
 // The type in which elements of type T are compared: order and equality survive the conversion and back.
 template <class T>
 struct Comparable {
-  using type = std::conditional_t<std::is_floating_point_v<T>, T,
-                                  std::conditional_t<(sizeof(T) == 8 || (sizeof(T) == 4 && std::is_unsigned_v<T>)),
-                                                     std::int64_t, std::int32_t>>;
+  using type = std::conditional_t<
+      std::is_floating_point_v<T>, T,
+      std::conditional_t<(sizeof(T) == 8 || (sizeof(T) == 4 && std::is_unsigned_v<T>)), std::int64_t, std::int32_t>>;
   static constexpr bool kIsCopy = std::is_same_v<T, type>;
 
   // Flipping the top bit maps the order of uint64 to that of int64.
@@ -55,7 +55,8 @@ class MaxSink {
     const bool has_positions = indices_ == nullptr || place_positions(offset, block) != nullptr;
     for_each_stretch(block, inner_, [&](Index from, Index to, Index count) {
       for (Index i = 0; i < count && !has_values; ++i) output_[offset + to + i] = Comparable<T>::back(values[from + i]);
-      for (Index i = 0; i < count && !has_positions; ++i) indices_[offset + to + i] = static_cast<I>(positions[from + i]);
+      for (Index i = 0; i < count && !has_positions; ++i)
+        indices_[offset + to + i] = static_cast<I>(positions[from + i]);
     });
   }
 

@@ -31,7 +31,9 @@ const Row kPlan[] = {
        return (pass == PoolPass::max_forward || is_sum_pass(pass)) && fits_kernels(geometry);
      }},
     {PoolAlgorithm::scatter, "scatter",
-     [](const PoolGeometry& geometry, PoolPass pass) { return pass == PoolPass::max_backward && fits_kernels(geometry); }},
+     [](const PoolGeometry& geometry, PoolPass pass) {
+       return pass == PoolPass::max_backward && fits_kernels(geometry);
+     }},
     {PoolAlgorithm::reference, "reference", [](const PoolGeometry&, PoolPass) { return true; }},
 };
 
@@ -43,7 +45,9 @@ const Row& choose(const PoolGeometry& geometry, PoolPass pass) {
 
 }  // namespace
 
-PoolAlgorithm choose_pool_algorithm(const PoolGeometry& geometry, PoolPass pass) { return choose(geometry, pass).algorithm; }
+PoolAlgorithm choose_pool_algorithm(const PoolGeometry& geometry, PoolPass pass) {
+  return choose(geometry, pass).algorithm;
+}
 
 const char* pool_algorithm(const PoolGeometry& geometry, PoolPass pass) { return choose(geometry, pass).name; }
 

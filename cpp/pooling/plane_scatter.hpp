@@ -18,7 +18,7 @@ namespace convpool {
 struct ScatterTask {
   Index full_offset, pooled_offset;  // of the first channel, in elements
   Index lanes, pitch;
-  Index band_first, band_stop;       // owned positions of the full plane
+  Index band_first, band_stop;  // owned positions of the full plane
 };
 
 class ScatterTasks {
@@ -47,7 +47,8 @@ class ScatterTasks {
       const Index n = block / lane_blocks(), c = block % lane_blocks() * lanes_;
       body(ScatterTask{n * full_.batch_stride() + c * full_.channel_stride(),
                        n * pooled_.batch_stride() + c * pooled_.channel_stride(), std::min(lanes_, full_.channels - c),
-                       is_first_ ? 1 : full_.channels, full_.plane() * band / bands_, full_.plane() * (band + 1) / bands_});
+                       is_first_ ? 1 : full_.channels, full_.plane() * band / bands_,
+                       full_.plane() * (band + 1) / bands_});
     }
   }
 
@@ -77,11 +78,13 @@ void zero_band(const ScatterTask& task, T* full) noexcept {
 // place(full element, pooled element) for every pooled element that names a position of the band, in row-major order.
 // `full` and `pooled` are at the task's first channel.
 template <class T, class U, class I, class Place>
-void scatter_band(const ScatterTask& task, Index pooled_plane, T* full, U* pooled, const I* indices, Place&& place) noexcept {
+void scatter_band(const ScatterTask& task, Index pooled_plane, T* full, U* pooled, const I* indices,
+                  Place&& place) noexcept {
   const Index first = task.band_first, count = task.band_stop - task.band_first;
   if (task.pitch == 1) {
     for (Index i = 0; i < pooled_plane; ++i)
-      if (static_cast<std::size_t>(indices[i] - first) < static_cast<std::size_t>(count)) place(full[indices[i]], pooled[i]);
+      if (static_cast<std::size_t>(indices[i] - first) < static_cast<std::size_t>(count))
+        place(full[indices[i]], pooled[i]);
     return;
   }
   for (Index i = 0; i < pooled_plane; ++i)

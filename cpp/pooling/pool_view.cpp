@@ -28,8 +28,8 @@ Shares divisor_shares(const PoolGeometry& geometry) {
   Shares shares;
   for (int axis = 0; axis < kAxes; ++axis)
     for (Index window = 0; window < geometry.axes[axis].output; ++window)
-      shares[axis].push_back(geometry.divisor == Divisor::constant ? 1.0
-                                                                   : static_cast<double>(geometry.divisor_share(axis, window)));
+      shares[axis].push_back(
+          geometry.divisor == Divisor::constant ? 1.0 : static_cast<double>(geometry.divisor_share(axis, window)));
   if (geometry.divisor == Divisor::constant)
     std::fill(shares[0].begin(), shares[0].end(), static_cast<double>(geometry.divisor_override));
   return shares;

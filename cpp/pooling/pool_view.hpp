@@ -22,7 +22,7 @@ struct Range {
 
 struct ViewAxis {
   Index sources, targets;
-  Index step;                // between the sources a target reads
+  Index step;  // between the sources a target reads
   Index most_reads;
   std::vector<Range> reads;  // of every target: first source, and how many
   Axis window;               // the geometry, whatever the direction

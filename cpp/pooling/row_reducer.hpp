@@ -72,9 +72,12 @@ class RowReducer {
   Index phase_length(Index columns) const noexcept { return columns + (taps_ - 1) * axis_.dilation / axis_.stride; }
   Index phase_pitch(Index columns) const noexcept { return phase_length(columns) + kernels_.lanes; }
   void split_phases(const T* row, const RowBlock& block, const Scratch& scratch) const noexcept;
-  void reduce_phases(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out, P* positions) const noexcept;
-  void reduce_channels(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out, P* positions) const noexcept;
-  void reduce_segments(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out, P* positions) const noexcept;
+  void reduce_phases(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out,
+                     P* positions) const noexcept;
+  void reduce_channels(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out,
+                       P* positions) const noexcept;
+  void reduce_segments(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out,
+                       P* positions) const noexcept;
   void convert(const T* source, Index count, V* target) const noexcept {
     for (Index i = 0; i < count; ++i) target[i] = convert_(source[i]);
   }
@@ -89,19 +92,19 @@ class RowReducer {
   Convert convert_;
   V padding_;
   Method method_;
-  Index taps_;                     // of a whole window
-  std::vector<P> labels_;          // of each tap: its distance from the first
-  std::vector<P> start_, least_;   // of each window: first position, first real position
+  Index taps_;                         // of a whole window
+  std::vector<P> labels_;              // of each tap: its distance from the first
+  std::vector<P> start_, least_;       // of each window: first position, first real position
   std::vector<Index> first_, counts_;  // of each segment
   std::vector<Phase> phases_;
-  std::vector<Index> tap_phase_;   // index into phases_
+  std::vector<Index> tap_phase_;  // index into phases_
 };
 
 template <class T, class V, class Convert>
 RowReducer<T, V, Convert>::RowReducer(const PoolView& view, const PoolKernels<V>& kernels,
                                       const ReductionKernels<V>& reduction, Convert convert, V padding)
-    : view_(view), axis_(view.axes[2].window), kernels_(kernels), reduction_(reduction), convert_(convert), padding_(padding),
-      method_(choose(view)), taps_(axis_.is_adaptive ? axis_.largest_window() : axis_.kernel) {
+    : view_(view), axis_(view.axes[2].window), kernels_(kernels), reduction_(reduction), convert_(convert),
+      padding_(padding), method_(choose(view)), taps_(axis_.is_adaptive ? axis_.largest_window() : axis_.kernel) {
   for (Index tap = 0; tap < taps_; ++tap) labels_.push_back(static_cast<P>(tap * axis_.dilation));
   if (method_ == Method::channels) return;
   for (Index window = 0; window < axis_.output; ++window) {
@@ -120,7 +123,8 @@ template <class T, class V, class Convert>
 void RowReducer<T, V, Convert>::make_phases() {
   for (Index tap = 0; tap < taps_; ++tap) {
     const Index phase = tap * axis_.dilation % axis_.stride;
-    const auto known = std::find_if(phases_.begin(), phases_.end(), [phase](const Phase& p) { return p.phase == phase; });
+    const auto known =
+        std::find_if(phases_.begin(), phases_.end(), [phase](const Phase& p) { return p.phase == phase; });
     tap_phase_.push_back(known - phases_.begin());
     if (known == phases_.end()) phases_.push_back({phase, 0, 0, 0});
   }
@@ -128,8 +132,7 @@ void RowReducer<T, V, Convert>::make_phases() {
 
 template <class T, class V, class Convert>
 Index RowReducer<T, V, Convert>::line_elements(const RowBlock& largest) const noexcept {
-  if (method_ != Method::phases)
-    return view_.axes[2].longest_span(largest.columns) * largest.lanes + kernels_.lanes;
+  if (method_ != Method::phases) return view_.axes[2].longest_span(largest.columns) * largest.lanes + kernels_.lanes;
   const Index converted = Convert::kIsCopy ? 0 : axis_.input;  // a row converted before it is split
   return static_cast<Index>(phases_.size()) * phase_pitch(largest.columns) + converted + kernels_.lanes;
 }
@@ -172,7 +175,8 @@ void RowReducer<T, V, Convert>::reduce(const T* plane, Index z, Index y, const R
 }
 
 template <class T, class V, class Convert>
-void RowReducer<T, V, Convert>::split_phases(const T* row, const RowBlock& block, const Scratch& scratch) const noexcept {
+void RowReducer<T, V, Convert>::split_phases(const T* row, const RowBlock& block,
+                                             const Scratch& scratch) const noexcept {
   const Index pitch = phase_pitch(block.columns);
   V* converted = scratch.line + static_cast<Index>(phases_.size()) * pitch;
   if constexpr (!Convert::kIsCopy) convert(row, axis_.input, converted);
@@ -180,14 +184,15 @@ void RowReducer<T, V, Convert>::split_phases(const T* row, const RowBlock& block
     const Phase& phase = scratch.phases[i];
     V* target = scratch.line + static_cast<Index>(i) * pitch + phase.first;
     if (phase.first == phase.stop) continue;
-    if constexpr (Convert::kIsCopy) kernels_.split_row(phase.stop - phase.first, row + phase.source, axis_.stride, target);
+    if constexpr (Convert::kIsCopy)
+      kernels_.split_row(phase.stop - phase.first, row + phase.source, axis_.stride, target);
     else kernels_.split_row(phase.stop - phase.first, converted + phase.source, axis_.stride, target);
   }
 }
 
 template <class T, class V, class Convert>
-void RowReducer<T, V, Convert>::reduce_phases(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out,
-                                              P* positions) const noexcept {
+void RowReducer<T, V, Convert>::reduce_phases(const T* row, const RowBlock& block, const Scratch& scratch, P base,
+                                              V* out, P* positions) const noexcept {
   const V* values = scratch.line;
   const Phase& only = scratch.phases[0];
   const bool is_unpadded = axis_.stride == 1 && only.first == 0 && only.stop == phase_length(block.columns);
@@ -201,8 +206,8 @@ void RowReducer<T, V, Convert>::reduce_phases(const T* row, const RowBlock& bloc
 }
 
 template <class T, class V, class Convert>
-void RowReducer<T, V, Convert>::reduce_channels(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out,
-                                                P* positions) const noexcept {
+void RowReducer<T, V, Convert>::reduce_channels(const T* row, const RowBlock& block, const Scratch& scratch, P base,
+                                                V* out, P* positions) const noexcept {
   const V* values = scratch.line;
   Index pitch = block.lanes, origin = scratch.span.first;
   if (is_in_place(block)) {
@@ -223,8 +228,8 @@ void RowReducer<T, V, Convert>::reduce_channels(const T* row, const RowBlock& bl
 }
 
 template <class T, class V, class Convert>
-void RowReducer<T, V, Convert>::reduce_segments(const T* row, const RowBlock& block, const Scratch& scratch, P base, V* out,
-                                                P* positions) const noexcept {
+void RowReducer<T, V, Convert>::reduce_segments(const T* row, const RowBlock& block, const Scratch& scratch, P base,
+                                                V* out, P* positions) const noexcept {
   const V* values = scratch.line;
   Index shift = scratch.span.first;
   if constexpr (Convert::kIsCopy) {
@@ -233,8 +238,8 @@ void RowReducer<T, V, Convert>::reduce_segments(const T* row, const RowBlock& bl
   } else {
     convert(row + shift, scratch.span.count, scratch.line);
   }
-  reduction_.segments({block.columns, values, first_.data() + block.column, counts_.data() + block.column, shift, out, base,
-                       positions});
+  reduction_.segments({block.columns, values, first_.data() + block.column, counts_.data() + block.column, shift, out,
+                       base, positions});
 }
 
 }  // namespace convpool

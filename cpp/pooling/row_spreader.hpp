@@ -31,7 +31,8 @@ class RowSpreader {
   Scratch carve(Carver& carver, const RowBlock& largest) const noexcept;
   void prepare(const RowBlock& block, Scratch& scratch) const noexcept;
   // Row (z, y) of the plane of output gradients.
-  void reduce(const T* plane, Index z, Index y, const RowBlock& block, const Scratch& scratch, V* out, P*) const noexcept;
+  void reduce(const T* plane, Index z, Index y, const RowBlock& block, const Scratch& scratch, V* out,
+              P*) const noexcept;
 
  private:
   // Columns whose padded position is phase, phase + stride, ...: the windows that cover them, as distances.
@@ -57,10 +58,10 @@ class RowSpreader {
   const Axis& window_;
   const PoolKernels<V>& kernels_;
   const Scale& scale_;
-  Index reach_ = 0;                   // how far back a window's last tap reaches, in windows
+  Index reach_ = 0;  // how far back a window's last tap reaches, in windows
   std::vector<Phase> phases_;
-  std::vector<Index> tap_distances_;  // window = quotient of the padded position + distance, ascending in each phase
-  std::vector<Index> first_, counts_; // of each segment
+  std::vector<Index> tap_distances_;   // window = quotient of the padded position + distance, ascending in each phase
+  std::vector<Index> first_, counts_;  // of each segment
 };
 
 template <class T, class V, class Scale>
@@ -94,7 +95,7 @@ void RowSpreader<T, V, Scale>::make_segments() {
 
 template <class T, class V, class Scale>
 typename RowSpreader<T, V, Scale>::Scratch RowSpreader<T, V, Scale>::carve(Carver& carver,
-                                                                          const RowBlock& largest) const noexcept {
+                                                                           const RowBlock& largest) const noexcept {
   Scratch scratch{};
   const Index windows = is_phased() ? line_windows(largest.columns) : view_.axes[2].longest_span(largest.columns);
   scratch.line = carver.template take<V>(windows * largest.lanes + kernels_.lanes);
@@ -108,12 +109,13 @@ void RowSpreader<T, V, Scale>::prepare(const RowBlock& block, Scratch& scratch) 
   scratch.span = view_.axes[2].span({block.column, block.columns});
   if (is_phased()) std::fill_n(scratch.line, line_windows(block.columns) + kernels_.lanes, V{0});
   if (view_.inner == 1) return;
-  for (Index tap = 0; tap < view_.axes[2].most_reads; ++tap) scratch.offsets[tap] = tap * view_.axes[2].step * block.lanes;
+  for (Index tap = 0; tap < view_.axes[2].most_reads; ++tap)
+    scratch.offsets[tap] = tap * view_.axes[2].step * block.lanes;
 }
 
 template <class T, class V, class Scale>
-void RowSpreader<T, V, Scale>::reduce(const T* plane, Index z, Index y, const RowBlock& block, const Scratch& scratch, V* out,
-                                      P*) const noexcept {
+void RowSpreader<T, V, Scale>::reduce(const T* plane, Index z, Index y, const RowBlock& block, const Scratch& scratch,
+                                      V* out, P*) const noexcept {
   const ViewAxis& columns = view_.axes[2];
   const Range& span = scratch.span;
   const T* row = plane + (z * view_.axes[1].sources + y) * columns.sources * view_.inner;
@@ -128,8 +130,8 @@ void RowSpreader<T, V, Scale>::reduce(const T* plane, Index z, Index y, const Ro
     std::fill_n(out, block.columns, line[0]);
     return;
   }
-  kernels_.sum.segments({block.columns, line, first_.data() + block.column, counts_.data() + block.column, span.first, out,
-                         0, nullptr});
+  kernels_.sum.segments(
+      {block.columns, line, first_.data() + block.column, counts_.data() + block.column, span.first, out, 0, nullptr});
 }
 
 template <class T, class V, class Scale>
@@ -138,8 +140,9 @@ void RowSpreader<T, V, Scale>::spread_channels(const RowBlock& block, const Scra
     const Range& windows = view_.axes[2].of(block.column + column);
     V* target = out + column * block.lanes;
     if (windows.count == 0) std::fill_n(target, block.lanes, V{0});
-    else kernels_.sum.in_row({block.lanes, windows.count, scratch.line + (windows.first - scratch.span.first) * block.lanes,
-                              scratch.offsets, target});
+    else
+      kernels_.sum.in_row({block.lanes, windows.count,
+                           scratch.line + (windows.first - scratch.span.first) * block.lanes, scratch.offsets, target});
   }
 }
 
@@ -149,7 +152,8 @@ void RowSpreader<T, V, Scale>::sum_phase(Index phase, Index skipped, Index count
                                          V* target) const noexcept {
   const Phase& reads = phases_[static_cast<std::size_t>(phase)];
   if (reads.taps == 0 || count <= 0) std::fill_n(target, std::max<Index>(count, 0), V{0});
-  else kernels_.sum.in_row({count, reads.taps, scratch.line + skipped, tap_distances_.data() + reads.first_tap, target});
+  else
+    kernels_.sum.in_row({count, reads.taps, scratch.line + skipped, tap_distances_.data() + reads.first_tap, target});
 }
 
 template <class T, class V, class Scale>

@@ -22,8 +22,8 @@ class AverageScale {
   }
   void operator()(const T* gradients, Index z, Index y, Index column, Index column_step, Index count,
                   T* scaled) const noexcept {
-    const T row_share = static_cast<T>(view_.shares[0][static_cast<std::size_t>(z)] *
-                                       view_.shares[1][static_cast<std::size_t>(y)]);
+    const T row_share =
+        static_cast<T>(view_.shares[0][static_cast<std::size_t>(z)] * view_.shares[1][static_cast<std::size_t>(y)]);
     const T* shares = column_shares_.data() + column;
     if (column_step == 0) {
       for (Index i = 0; i < count; ++i) scaled[i] = gradients[i] / (shares[0] * row_share);
@@ -91,7 +91,8 @@ class NormSink {
 
   double* place(Index, const RowBlock&) const noexcept { return nullptr; }
   LanePosition<double>* place_positions(Index, const RowBlock&) const noexcept { return nullptr; }
-  void finish(Index, Index, Index offset, const RowBlock& block, const double* sums, LanePosition<double>*) const noexcept {
+  void finish(Index, Index, Index offset, const RowBlock& block, const double* sums,
+              LanePosition<double>*) const noexcept {
     for_each_stretch(block, inner_, [&](Index from, Index to, Index count) {
       for (Index i = 0; i < count; ++i) {
         const double value = input_[offset + to + i];
@@ -122,7 +123,8 @@ void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* gr
   const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
   const AverageScale<T> scale(view);
   const RowSpreader<T, T, AverageScale<T>> rows(view, kernels, scale);
-  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T>(view, grad_input), grad_output, num_threads);
+  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T>(view, grad_input), grad_output,
+                 num_threads);
 }
 
 template <class T>
@@ -139,7 +141,7 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
                       grad_output, num_threads);
 }
 
-#define CONVPOOL_SUM_BACKWARD(T)                                            \
+#define CONVPOOL_SUM_BACKWARD(T)                                           \
   template void avg_pool_backward(const PoolGeometry&, const T*, T*, int); \
   template void lp_pool_backward(const PoolGeometry&, const T*, const T*, const T*, double, T*, int);
 CONVPOOL_SUM_BACKWARD(float)

@@ -44,7 +44,8 @@ class AverageSink {
 
  private:
   void divide(Index z, Index y, const RowBlock& block, T* sums) const noexcept {
-    const double row_share = view_.shares[0][static_cast<std::size_t>(z)] * view_.shares[1][static_cast<std::size_t>(y)];
+    const double row_share =
+        view_.shares[0][static_cast<std::size_t>(z)] * view_.shares[1][static_cast<std::size_t>(y)];
     const T* shares = column_shares_.data() + block.column;
     if (view_.inner == 1) return kernels_.divide(block.columns, shares, static_cast<T>(row_share), sums);
     for (Index column = 0, next = 0; column < block.columns; column = next) {
@@ -106,7 +107,8 @@ void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, i
     return reduce_planes<T>(view, kernels.sum, input, output, nullptr, divide, num_threads);
   }
   const RowReducer<T, T, Unchanged<T>> rows(view, kernels, kernels.sum, {}, T{0});
-  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T>(view, kernels, output), input, num_threads);
+  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T>(view, kernels, output), input,
+                 num_threads);
 }
 
 template <class T>
@@ -114,14 +116,16 @@ void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_t
   if (choose_pool_algorithm(geometry, PoolPass::lp_forward) == PoolAlgorithm::reference)
     return reference::lp_pool_forward(geometry, input, norm_type, output, num_threads);
   if (std::isinf(norm_type)) return max_magnitude<T>(geometry, input, output, nullptr, num_threads);
-  if (norm_type == 1) return sum_powers(geometry, input, Power<T, 1>{}, [](double sum) { return sum; }, output, num_threads);
+  if (norm_type == 1)
+    return sum_powers(geometry, input, Power<T, 1>{}, [](double sum) { return sum; }, output, num_threads);
   if (norm_type == 2)
     return sum_powers(geometry, input, Power<T, 2>{}, [](double sum) { return std::sqrt(sum); }, output, num_threads);
-  sum_powers(geometry, input, AnyPower<T>{norm_type}, [norm_type](double sum) { return std::pow(sum, 1 / norm_type); }, output,
-             num_threads);
+  sum_powers(
+      geometry, input, AnyPower<T>{norm_type}, [norm_type](double sum) { return std::pow(sum, 1 / norm_type); }, output,
+      num_threads);
 }
 
-#define CONVPOOL_SUM_FORWARD(T)                                            \
+#define CONVPOOL_SUM_FORWARD(T)                                           \
   template void avg_pool_forward(const PoolGeometry&, const T*, T*, int); \
   template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);
 CONVPOOL_SUM_FORWARD(float)

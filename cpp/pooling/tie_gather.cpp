@@ -90,17 +90,20 @@ class TieTask {
     for (Index z = 0; z < band.source_z.count; ++z) {
       const Index offset = z * band.source_y.count * source_pitch();
       load_source(arrays_.keys, band, band.source_z.first + z, scratch.keys + offset);
-      if (arrays_.values != nullptr) load_source(arrays_.values, band, band.source_z.first + z, scratch.values + offset);
+      if (arrays_.values != nullptr)
+        load_source(arrays_.values, band, band.source_z.first + z, scratch.values + offset);
     }
     if (arrays_.values == nullptr)
       std::fill_n(scratch.values, band.source_z.count * band.source_y.count * source_pitch(), T{1});
     load_target(arrays_.own, band, scratch.own);
     for (Index row = 0; row < band.rows.count; ++row) sum_row(band, row, scratch);
     if (arrays_.dividend != nullptr) divide(band, scratch);
-    move_planes(band, view_.target_plane(), target_row(band), band.rows.count * view_.axes[2].targets,
-                [&](Index rows, Index columns, T* wide, Index offset, Index row_stride, Index column_stride) {
-                  moves_.move_block(rows, columns, wide, kernels_.lanes, 1, arrays_.out + offset, row_stride, column_stride);
-                }, scratch.out);
+    move_planes(
+        band, view_.target_plane(), target_row(band), band.rows.count * view_.axes[2].targets,
+        [&](Index rows, Index columns, T* wide, Index offset, Index row_stride, Index column_stride) {
+          moves_.move_block(rows, columns, wide, kernels_.lanes, 1, arrays_.out + offset, row_stride, column_stride);
+        },
+        scratch.out);
   }
 
  private:
@@ -110,8 +113,8 @@ class TieTask {
     return (band.z * view_.axes[1].targets + band.rows.first) * view_.axes[2].targets;
   }
 
-  // move(positions, planes, wide, offset in the array, stride of a position, stride of a plane) for `count` positions of
-  // every plane from position `first`.
+  // move(positions, planes, wide, offset in the array, stride of a position, stride of a plane) for `count` positions
+  // of every plane from position `first`.
   template <class Move>
   void move_planes(const Band& band, Index plane, Index first, Index count, Move&& move, T* wide) const noexcept {
     const PlaneBlock& planes = band.planes;
@@ -121,10 +124,12 @@ class TieTask {
 
   void load(const T* array, const Band& band, Index plane, Index first, Index count, T* wide) const noexcept {
     if (band.planes.count < kernels_.lanes) std::fill_n(wide, count * kernels_.lanes, T{0});
-    move_planes(band, plane, first, count,
-                [&](Index rows, Index columns, T* target, Index offset, Index row_stride, Index column_stride) {
-                  moves_.move_block(rows, columns, array + offset, row_stride, column_stride, target, kernels_.lanes, 1);
-                }, wide);
+    move_planes(
+        band, plane, first, count,
+        [&](Index rows, Index columns, T* target, Index offset, Index row_stride, Index column_stride) {
+          moves_.move_block(rows, columns, array + offset, row_stride, column_stride, target, kernels_.lanes, 1);
+        },
+        wide);
   }
   void load_source(const T* array, const Band& band, Index z, T* wide) const noexcept {
     const Index first = (z * view_.axes[1].sources + band.source_y.first) * view_.axes[2].sources;

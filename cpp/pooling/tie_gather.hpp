@@ -1,6 +1,6 @@
 // Gathering over the ties of a maximum: every target adds the values of those of its sources whose key equals its own
-// value. Backwards (targets are inputs, sources are windows, keys their maxima) that is the gradient with ties "all" and
-// "split"; forwards (targets are windows with their maxima, sources are inputs) it counts a window's ties.
+// value. Backwards (targets are inputs, sources are windows, keys their maxima) that is the gradient with ties "all"
+// and "split"; forwards (targets are windows with their maxima, sources are inputs) it counts a window's ties.
 #pragma once
 
 #include "pooling/pool_view.hpp"
@@ -17,8 +17,8 @@ struct TieArrays {
   T* out;
 };
 
-// A vector of planes is brought side by side, a band of target rows at a time; scratch for a band is near 256 KB, or what
-// one target row and the source rows it reads need.
+// A vector of planes is brought side by side, a band of target rows at a time; scratch for a band is near 256 KB, or
+// what one target row and the source rows it reads need.
 template <class T>
 void gather_ties(const KernelTable& table, const PoolView& view, const TieArrays<T>& arrays, int num_threads);
 

@@ -15,7 +15,9 @@ namespace {
 // One bit for every (position, lane) of a plane: whether it has been given away.
 class Bitmap {
  public:
-  static std::size_t bytes(Index bits) { return static_cast<std::size_t>(ceil_divide(bits, 64)) * sizeof(std::uint64_t); }
+  static std::size_t bytes(Index bits) {
+    return static_cast<std::size_t>(ceil_divide(bits, 64)) * sizeof(std::uint64_t);
+  }
   Bitmap(std::byte* memory, Index bits) noexcept : words_(reinterpret_cast<std::uint64_t*>(memory)) {
     std::memset(memory, 0, bytes(bits));
   }
@@ -80,7 +82,8 @@ void max_unpool_backward(const UnpoolGeometry& geometry, const T* grad_output, c
 }
 
 template <class From, class I>
-void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane, I* target) {
+void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane,
+                    I* target) {
   From least = 0, largest = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     least = std::min(least, indices[i]);
@@ -96,15 +99,15 @@ void import_indices(const std::string& function, const From* indices, std::int64
   for (std::int64_t i = 0; i < count && target != nullptr; ++i) target[i] = static_cast<I>(indices[i]);
 }
 
-#define CONVPOOL_UNPOOL(T, I)                                                                  \
-  template void max_unpool_forward(const UnpoolGeometry&, const T*, const I*, T*, int);        \
+#define CONVPOOL_UNPOOL(T, I)                                                           \
+  template void max_unpool_forward(const UnpoolGeometry&, const T*, const I*, T*, int); \
   template void max_unpool_backward(const UnpoolGeometry&, const T*, const I*, T*, int);
 CONVPOOL_UNPOOL(float, std::int32_t)
 CONVPOOL_UNPOOL(float, std::int64_t)
 CONVPOOL_UNPOOL(double, std::int32_t)
 CONVPOOL_UNPOOL(double, std::int64_t)
 
-#define CONVPOOL_IMPORT(From)                                                                              \
+#define CONVPOOL_IMPORT(From)                                                                               \
   template void import_indices(const std::string&, const From*, std::int64_t, std::int64_t, std::int32_t*); \
   template void import_indices(const std::string&, const From*, std::int64_t, std::int64_t, std::int64_t*);
 CONVPOOL_IMPORT(std::int8_t)

@@ -26,7 +26,8 @@ void reduce_planes(const PoolView& view, const ReductionKernels<V>& reduction, c
     const Index begin = task * block, count = std::min(block, view.outers - begin);
     LanePosition<V>* places = positions == nullptr ? nullptr : positions + begin;
     reduction.segments({count, source + begin * plane, first.data(), counts.data(), 0, target + begin, 0, places});
-    for (Index i = 0; i < count && places != nullptr; ++i) places[i] -= static_cast<LanePosition<V>>(first[static_cast<std::size_t>(i)]);
+    for (Index i = 0; i < count && places != nullptr; ++i)
+      places[i] -= static_cast<LanePosition<V>>(first[static_cast<std::size_t>(i)]);
     finish(target + begin, count);
   });
 }

@@ -49,7 +49,8 @@ void shrink_to_share(const PoolView& view, int threads, Tiling& tiling) {
     else if (tiling.z > 2) tiling.z = half(tiling.z);
     else if (tiling.y > 4) tiling.y = half(tiling.y);
     else if (tiling.lanes > kLeastRowElements) tiling.lanes = half(tiling.lanes);
-    else if (tiling.columns * tiling.lanes > 2 * kLeastRowElements && tiling.columns > 1) tiling.columns = half(tiling.columns);
+    else if (tiling.columns * tiling.lanes > 2 * kLeastRowElements && tiling.columns > 1)
+      tiling.columns = half(tiling.columns);
     else break;
   }
   measure_spans(view, tiling);
@@ -64,7 +65,8 @@ Index Tiling::tasks(const PoolView& view) const {
 
 Tiling make_tiling(const PoolView& view, const SlotElement& element, int threads) {
   Tiling tiling{};
-  tiling.outers = std::clamp<Index>(kTaskElements / std::max<Index>(view.source_plane(), 1), 1, std::max<Index>(view.outers, 1));
+  tiling.outers =
+      std::clamp<Index>(kTaskElements / std::max<Index>(view.source_plane(), 1), 1, std::max<Index>(view.outers, 1));
   tiling.z = view.axes[0].targets;
   tiling.y = view.axes[1].targets;
   choose_row(view, element.bytes, tiling);

@@ -1,10 +1,10 @@
-// A pooling pass in two steps: every source row is reduced along x once per tile (by a Reducer such as RowReducer), then
-// the reduced rows that a target row reads are reduced from top to bottom. Strict comparisons in this order find the
-// first maximum in row-major order.
+// A pooling pass in two steps: every source row is reduced along x once per tile (by a Reducer such as RowReducer),
+// then the reduced rows that a target row reads are reduced from top to bottom. Strict comparisons in this order find
+// the first maximum in row-major order.
 //
 // A task is a tile of target rows (of several planes where planes are small). The reduced rows a tile needs stay within
-// kTileBytes, in slots by position; where not even those of one target row fit they are reduced in chunks, each row anew
-// for every target row. Neither tiles nor chunks change the order of a reduction.
+// kTileBytes, in slots by position; where not even those of one target row fit they are reduced in chunks, each row
+// anew for every target row. Neither tiles nor chunks change the order of a reduction.
 #pragma once
 
 #include "pooling/row_reducer.hpp"
@@ -44,10 +44,11 @@ class WindowReduction {
  public:
   using P = LanePosition<V>;
 
-  WindowReduction(const PoolView& view, const Reducer& reducer, const ReductionKernels<V>& reduction, Index vector_lanes,
-                  bool has_positions, const Sink& sink, int threads)
+  WindowReduction(const PoolView& view, const Reducer& reducer, const ReductionKernels<V>& reduction,
+                  Index vector_lanes, bool has_positions, const Sink& sink, int threads)
       : view_(view), reducer_(reducer), reduction_(reduction), has_positions_(has_positions), sink_(sink),
-        tiling_(make_tiling(view, {static_cast<Index>(sizeof(V) + (has_positions ? sizeof(P) : 0)), vector_lanes}, threads)),
+        tiling_(make_tiling(view, {static_cast<Index>(sizeof(V) + (has_positions ? sizeof(P) : 0)), vector_lanes},
+                            threads)),
         pitch_(ceil_divide(tiling_.columns * tiling_.lanes, vector_lanes) * vector_lanes),
         chunk_(tiling_.is_chunked ? tiling_.slots : std::min(tiling_.slots, view.most_rows())) {}
 
@@ -77,11 +78,11 @@ class WindowReduction {
  private:
   struct Scratch {
     typename Reducer::Scratch row;
-    V* values;      // slots, then two rows that carry a chunked result on, then a finished row
+    V* values;  // slots, then two rows that carry a chunked result on, then a finished row
     P* positions;
     bool* is_ready;
     Index* offsets;
-    Index z0, y0;   // input position of slot 0
+    Index z0, y0;  // input position of slot 0
   };
 
   Scratch carve(Carver& carver) const noexcept {
@@ -101,7 +102,8 @@ class WindowReduction {
 
   // Reduces input row (z, y) into a slot unless it is there already; returns the slot's offset.
   template <class T>
-  Index reduced_row(const T* plane, Index z, Index y, Index in_chunk, const RowBlock& block, Scratch& scratch) const noexcept {
+  Index reduced_row(const T* plane, Index z, Index y, Index in_chunk, const RowBlock& block,
+                    Scratch& scratch) const noexcept {
     const Index slot = tiling_.is_chunked ? in_chunk : (z - scratch.z0) * tiling_.y_span + (y - scratch.y0);
     const Index offset = slot * pitch_;
     if (!tiling_.is_chunked && scratch.is_ready[slot]) return offset;
@@ -122,9 +124,11 @@ class WindowReduction {
   }
 
   template <class T>
-  void reduce_row(const T* plane, Index outer, Index z, Index y, const RowBlock& block, Scratch& scratch) const noexcept {
+  void reduce_row(const T* plane, Index outer, Index z, Index y, const RowBlock& block,
+                  Scratch& scratch) const noexcept {
     const Index target = outer * view_.target_plane() +
-                         ((z * view_.axes[1].targets + y) * view_.axes[2].targets + block.column) * view_.inner + block.lane;
+                         ((z * view_.axes[1].targets + y) * view_.axes[2].targets + block.column) * view_.inner +
+                         block.lane;
     const Index spare = (tiling_.slots + 2) * pitch_;
     V* out = sink_.place(target, block);
     P* positions = has_positions_ ? sink_.place_positions(target, block) : nullptr;

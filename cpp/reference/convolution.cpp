@@ -68,8 +68,8 @@ T pixel_sum(const Correlation& part, const T* grad_output) noexcept {
 }  // namespace
 
 template <class T>
-void correlate(const KernelTable*, const std::vector<Correlation>& parts, const T* source, const T* weight, const T* bias, T* target,
-               int num_threads) {
+void correlate(const KernelTable*, const std::vector<Correlation>& parts, const T* source, const T* weight,
+               const T* bias, T* target, int num_threads) {
   for (const Correlation& part : parts) {
     const Index channels = part.groups * part.rows;
     const int workers = worker_count(num_threads, channels, channels * part.pixels() * part.depth());
@@ -87,8 +87,8 @@ void correlate(const KernelTable*, const std::vector<Correlation>& parts, const 
 }
 
 template <class T>
-void correlate_grad_weight(const KernelTable*, const Correlation& part, const T* source, const T* grad_output, T* grad_weight, T* grad_bias,
-                           int num_threads) {
+void correlate_grad_weight(const KernelTable*, const Correlation& part, const T* source, const T* grad_output,
+                           T* grad_weight, T* grad_bias, int num_threads) {
   const Index channels = part.groups * part.rows;
   const int workers = worker_count(num_threads, channels, channels * part.pixels() * part.depth());
   parallel_for(channels, workers, [&](Index row, int) {
@@ -99,14 +99,18 @@ void correlate_grad_weight(const KernelTable*, const Correlation& part, const T*
     T* row_weight = grad_weight + group * part.weight_group_stride + row % part.rows * part.weight_row_stride;
     for (const Tap& tap : part.taps)
       for (Index channel = 0; channel < part.channels; ++channel)
-        row_weight[tap.weight_offset + channel * part.weight_channel_stride] = product_sum(
-            part, tap, source + (group * part.channels + channel) * part.source.channel_stride, row_grad);
+        row_weight[tap.weight_offset + channel * part.weight_channel_stride] =
+            product_sum(part, tap, source + (group * part.channels + channel) * part.source.channel_stride, row_grad);
   });
 }
 
-template void correlate(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*, float*, int);
-template void correlate(const KernelTable*, const std::vector<Correlation>&, const double*, const double*, const double*, double*, int);
-template void correlate_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*, int);
-template void correlate_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, double*, int);
+template void correlate(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*,
+                        float*, int);
+template void correlate(const KernelTable*, const std::vector<Correlation>&, const double*, const double*,
+                        const double*, double*, int);
+template void correlate_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*,
+                                    int);
+template void correlate_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*,
+                                    double*, int);
 
 }  // namespace convpool::reference

@@ -1,5 +1,5 @@
-// Plain loops over the correlation: the oracle of the kernels, and what runs where no algorithm accepts. The kernel table
-// is there so that a row of the plan fits; it is not used.
+// Plain loops over the correlation: the oracle of the kernels, and what runs where no algorithm accepts. The kernel
+// table is there so that a row of the plan fits; it is not used.
 #pragma once
 
 #include "convolution/correlation.hpp"
@@ -7,11 +7,11 @@
 namespace convpool::reference {
 
 template <class T>
-void correlate(const KernelTable*, const std::vector<Correlation>& parts, const T* source, const T* weight, const T* bias, T* target,
-               int num_threads);
+void correlate(const KernelTable*, const std::vector<Correlation>& parts, const T* source, const T* weight,
+               const T* bias, T* target, int num_threads);
 
 template <class T>
-void correlate_grad_weight(const KernelTable*, const Correlation& part, const T* source, const T* grad_output, T* grad_weight, T* grad_bias,
-                           int num_threads);
+void correlate_grad_weight(const KernelTable*, const Correlation& part, const T* source, const T* grad_output,
+                           T* grad_weight, T* grad_bias, int num_threads);
 
 }  // namespace convpool::reference

@@ -48,8 +48,8 @@ void for_each_window(const PoolGeometry& geometry, Body&& body) {
   for (int64_t z = 0; z < windows[0]; ++z)
     for (int64_t y = 0; y < windows[1]; ++y)
       for (int64_t x = 0; x < windows[2]; ++x)
-        body(Window{output.at(z, y, x), geometry.divisor_of(z, y, x), geometry.axes[0].taps(z), geometry.axes[1].taps(y),
-                    geometry.axes[2].taps(x)});
+        body(Window{output.at(z, y, x), geometry.divisor_of(z, y, x), geometry.axes[0].taps(z),
+                    geometry.axes[1].taps(y), geometry.axes[2].taps(x)});
 }
 
 // Calls body(offset in the input plane, flat position) for the real elements of a window in row-major order.
@@ -76,7 +76,8 @@ struct Maximum {
 
 // Absolute values are compared where `by_magnitude`.
 template <class T>
-Maximum<T> first_maximum(const PoolGeometry& geometry, const Window& window, const T* plane, bool by_magnitude = false) {
+Maximum<T> first_maximum(const PoolGeometry& geometry, const Window& window, const T* plane,
+                         bool by_magnitude = false) {
   Maximum<T> best;
   for_each_tap(geometry, window, [&](int64_t offset, int64_t position) {
     T value = plane[offset];
@@ -212,8 +213,8 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
   });
 }
 
-#define CONVPOOL_MAX_FORWARD(T)                                                                          \
-  template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int32_t*, int);                 \
+#define CONVPOOL_MAX_FORWARD(T)                                                          \
+  template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int32_t*, int); \
   template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int64_t*, int);
 CONVPOOL_MAX_FORWARD(float)
 CONVPOOL_MAX_FORWARD(double)
@@ -226,12 +227,12 @@ CONVPOOL_MAX_FORWARD(std::uint16_t)
 CONVPOOL_MAX_FORWARD(std::uint32_t)
 CONVPOOL_MAX_FORWARD(std::uint64_t)
 
-#define CONVPOOL_REAL_PASSES(T)                                                                                   \
-  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int32_t*, Ties, T*, int);   \
-  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int64_t*, Ties, T*, int);   \
-  template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);                                         \
-  template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);                                        \
-  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);                                  \
+#define CONVPOOL_REAL_PASSES(T)                                                                                 \
+  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int32_t*, Ties, T*, int); \
+  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int64_t*, Ties, T*, int); \
+  template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);                                       \
+  template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);                                      \
+  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);                                \
   template void lp_pool_backward(const PoolGeometry&, const T*, const T*, const T*, double, T*, int);
 CONVPOOL_REAL_PASSES(float)
 CONVPOOL_REAL_PASSES(double)

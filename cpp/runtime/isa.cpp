@@ -80,7 +80,8 @@ void select_isa(const std::string& name) {
     selection().store(&set, std::memory_order_release);
     return;
   }
-  reject("convpool", "CONVPOOL_ISA", "one of " + quoted_list(available_isas()) + " on this processor", "\"" + name + "\"");
+  reject("convpool", "CONVPOOL_ISA", "one of " + quoted_list(available_isas()) + " on this processor",
+         "\"" + name + "\"");
 }
 
 void select_isa_from_environment() {

@@ -13,7 +13,7 @@ namespace convpool {
 // Threads a call uses when it names none: the thread-local override, else the process-wide setting, else
 // min(OMP_NUM_THREADS or cores, affinity mask, cgroup quota).
 int default_threads();
-void set_default_threads(int threads);    // 0: back to the automatic choice
+void set_default_threads(int threads);      // 0: back to the automatic choice
 int exchange_thread_override(int threads);  // this thread's override (0: none); returns the one before
 
 // Workers for a job of `work` elements moved, or sixteen multiply-adds each, in `tasks` pieces. One inside
