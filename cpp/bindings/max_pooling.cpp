@@ -114,7 +114,7 @@ Object run_max_pool_backward(const std::string& function, Object grad_object, Ob
       else convpool::max_pool_backward<T, std::int32_t>(geometry, gradient, source, nullptr, ties, target, threads);
       return;
     }
-    indices->with_checked(function, geometry.output.elements(), geometry.input.plane(), [&](auto* positions) {
+    indices->with_checked(function, geometry.output.elements(), geometry.input.plane(), threads, [&](auto* positions) {
       convpool::max_pool_backward(geometry, gradient, source, positions, ties, target, threads);
     });
   });
@@ -173,7 +173,7 @@ Object max_unpool(Object input_object, Object indices_object, Object kernel_size
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
     const py::gil_scoped_release nogil;
-    indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(),
+    indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), threads,
                          [&](auto* positions) { max_unpool_forward(geometry, source, positions, target, threads); });
   });
   return std::move(output);
@@ -202,7 +202,7 @@ Object max_unpool_backward(Object grad_object, Object indices_object, Object lay
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();
     const py::gil_scoped_release nogil;
-    indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), [&](auto* positions) {
+    indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), threads, [&](auto* positions) {
       convpool::max_unpool_backward(geometry, gradient, positions, target, threads);
     });
   });

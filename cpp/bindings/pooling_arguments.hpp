@@ -59,25 +59,26 @@ class Indices {
 
   // Calls body(const I*) with int32 indices, or int64 where the plane needs them. Runs without the GIL.
   template <class Body>
-  void with_checked(const std::string& function, std::int64_t count, std::int64_t plane, Body&& body) const {
+  void with_checked(const std::string& function, std::int64_t count, std::int64_t plane, int threads,
+                    Body&& body) const {
     with_integer(array_.type(), [&](auto zero) {
       using From = decltype(zero);
       const From* source = array_.data<From>();
-      if (plane >= kPlaneOf64BitIndices) narrow<From, std::int64_t>(function, source, count, plane, body);
-      else narrow<From, std::int32_t>(function, source, count, plane, body);
+      if (plane >= kPlaneOf64BitIndices) narrow<From, std::int64_t>(function, source, count, plane, threads, body);
+      else narrow<From, std::int32_t>(function, source, count, plane, threads, body);
     });
   }
 
  private:
   template <class From, class I, class Body>
   static void narrow(const std::string& function, const From* source, std::int64_t count, std::int64_t plane,
-                     Body&& body) {
+                     int threads, Body&& body) {
     if constexpr (std::is_same_v<From, I>) {
-      import_indices<From, I>(function, source, count, plane, nullptr);
+      import_indices<From, I>(function, source, count, plane, nullptr, threads);
       body(source);
     } else {
       const std::unique_ptr<I[]> target(new I[static_cast<std::size_t>(count)]);
-      import_indices(function, source, count, plane, target.get());
+      import_indices(function, source, count, plane, target.get(), threads);
       body(const_cast<const I*>(target.get()));
     }
   }

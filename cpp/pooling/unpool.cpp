@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "geometry/error.hpp"
 #include "pooling/plane_scatter.hpp"
@@ -81,14 +83,33 @@ void max_unpool_backward(const UnpoolGeometry& geometry, const T* grad_output, c
   });
 }
 
+namespace {
+
+// Least and largest index, 0 included.
+template <class From>
+std::pair<From, From> extremes(const From* indices, std::int64_t count, int num_threads) {
+  constexpr std::int64_t kPiece = 1 << 16;
+  const std::int64_t pieces = ceil_divide(count, kPiece);
+  std::vector<std::pair<From, From>> found(static_cast<std::size_t>(pieces));
+  parallel_for(pieces, worker_count(num_threads, pieces, count), [&](std::int64_t piece, int) {
+    From least = 0, largest = 0;
+    for (std::int64_t i = piece * kPiece; i < std::min((piece + 1) * kPiece, count); ++i) {
+      least = std::min(least, indices[i]);
+      largest = std::max(largest, indices[i]);
+    }
+    found[static_cast<std::size_t>(piece)] = {least, largest};
+  });
+  std::pair<From, From> result{0, 0};
+  for (const auto& [least, largest] : found) result = {std::min(result.first, least), std::max(result.second, largest)};
+  return result;
+}
+
+}  // namespace
+
 template <class From, class I>
 void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane,
-                    I* target) {
-  From least = 0, largest = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    least = std::min(least, indices[i]);
-    largest = std::max(largest, indices[i]);
-  }
+                    I* target, int num_threads) {
+  const auto [least, largest] = extremes(indices, count, num_threads);
   const auto require_inside = [&](From index) {
     // A negative index is a huge unsigned one.
     if (static_cast<std::uint64_t>(index) < static_cast<std::uint64_t>(plane)) return;
@@ -108,8 +129,8 @@ CONVPOOL_UNPOOL(double, std::int32_t)
 CONVPOOL_UNPOOL(double, std::int64_t)
 
 #define CONVPOOL_IMPORT(From)                                                                               \
-  template void import_indices(const std::string&, const From*, std::int64_t, std::int64_t, std::int32_t*); \
-  template void import_indices(const std::string&, const From*, std::int64_t, std::int64_t, std::int64_t*);
+  template void import_indices(const std::string&, const From*, std::int64_t, std::int64_t, std::int32_t*, int); \
+  template void import_indices(const std::string&, const From*, std::int64_t, std::int64_t, std::int64_t*, int);
 CONVPOOL_IMPORT(std::int8_t)
 CONVPOOL_IMPORT(std::int16_t)
 CONVPOOL_IMPORT(std::int32_t)
