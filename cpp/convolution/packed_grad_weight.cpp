@@ -12,7 +12,7 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kMostRows = 320;      // of the panel that a task packs
+constexpr Index kMostRows = 480;      // of the panel that a task packs
 constexpr Index kMostChannels = 256;  // output channels of a task
 constexpr Index kDepth = 96;          // pixels summed in registers; their grad_output lies in the first-level cache
 constexpr Index kWantedTasks = 16;    // enough for any thread count: the slices must not depend on it
@@ -135,12 +135,15 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
 constexpr Index kWriteChannels = 16;  // output channels written at once
 constexpr Index kWriteEntries = 256;  // weights of each that are gathered before they are written
 
-// target[o] = the slices added in their order, for `count` output channels of one row of the sums.
+// Rows of the sums, `pitch` apart, with the slices added in their order; target rows are kWriteChannels apart.
 template <class T>
-void sum_slices(const Cut& cut, const T* sums, Index count, T* target) noexcept {
-  std::copy(sums, sums + count, target);
+void sum_slices(const ConvKernels<T>& kernels, const Cut& cut, const T* sums, Index rows, Index pitch, Index count,
+                T* target) noexcept {
+  kernels.move_block(rows, count, sums, pitch, 1, target, kWriteChannels, 1);
   for (Index slice = 1; slice < cut.slices; ++slice)
-    for (Index o = 0; o < count; ++o) target[o] += sums[slice * cut.slice_elements() + o];
+    for (Index row = 0; row < rows; ++row)
+      for (Index o = 0; o < count; ++o)
+        target[row * kWriteChannels + o] += sums[slice * cut.slice_elements() + row * pitch + o];
 }
 
 // Output channels a move writes, and the input channels it holds so many taps of.
@@ -160,9 +163,8 @@ void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const
   for (Index channel = 0; channel < part.channels; channel += block.channels_at_once) {
     const Index channels = std::min(block.channels_at_once, part.channels - channel);
     for (Index c = 0; c < channels; ++c)
-      for (Index tap = 0; tap < taps; ++tap)
-        sum_slices(cut, group_sums + (tap * part.channels + channel + c) * cut.pitch + block.first, block.count,
-                   gathered + (c * taps + tap) * kWriteChannels);
+      sum_slices(kernels, cut, group_sums + (channel + c) * cut.pitch + block.first, taps, part.channels * cut.pitch,
+                 block.count, gathered + c * taps * kWriteChannels);
     T* chunk = target + channel * part.weight_channel_stride;
     if (taps_are_innermost) {
       kernels.move_block(block.count, channels * taps, gathered, 1, kWriteChannels, chunk, part.weight_row_stride, 1);
@@ -187,7 +189,7 @@ void write_gradients(const Correlation& part, const ConvKernels<T>& kernels, con
     const WriteBlock block{task / pieces, first, std::min(kWriteChannels, part.rows - first), channels_at_once};
     const T* group_sums = sums + block.group * cut.group_elements();
     if (grad_bias != nullptr)
-      sum_slices(cut, group_sums + (cut.rows - 1) * cut.pitch + first, block.count,
+      sum_slices(kernels, cut, group_sums + (cut.rows - 1) * cut.pitch + first, 1, cut.pitch, block.count,
                  grad_bias + block.group * part.rows + first);
     if (grad_weight != nullptr)
       write_weights(part, kernels, cut, group_sums, block, reinterpret_cast<T*>(memory.of(worker)), grad_weight);

@@ -30,11 +30,17 @@ bool source_row(const Correlation& part, const Run& run, const Tap& tap, Index& 
   return true;
 }
 
+// Mostly one column beside the image: column by column then, a call of memset for each row would cost more.
 template <class T>
 void zero_columns(T* panel, Index rows, Index first, Index stop) noexcept {
-  if (first >= stop) return;
-  for (Index row = 0; row < rows; ++row)
-    std::fill(panel + row * kPanelPitch + first, panel + row * kPanelPitch + stop, T{0});
+  constexpr Index kFewColumns = 4;
+  if (stop - first > kFewColumns) {
+    for (Index row = 0; row < rows; ++row)
+      std::fill(panel + row * kPanelPitch + first, panel + row * kPanelPitch + stop, T{0});
+    return;
+  }
+  for (Index column = first; column < stop; ++column)
+    for (Index row = 0; row < rows; ++row) panel[row * kPanelPitch + column] = T{0};
 }
 
 // Channels [channel, channel + rows) of one tap and run.

@@ -8,16 +8,21 @@ namespace convpool {
 
 namespace {
 
-// Channels outermost: the taps of one channel share cache lines in the array.
+// The taps of a channel share cache lines in the array, the channels of a tap in the packed tile: a few channels at a
+// time keep both in the first-level cache, even where their distances are powers of two.
+constexpr Index kChannelsAtOnce = 16;
+
 template <class T>
 void pack_tile(const Correlation& part, const T* weight, Index row, Index rows, T* packed) noexcept {
   weight += row * part.weight_row_stride;
-  for (Index channel = 0; channel < part.channels; ++channel) {
-    T* target = packed + channel * rows;
-    for (const Tap& tap : part.taps) {
-      const T* source = weight + tap.weight_offset + channel * part.weight_channel_stride;
-      for (Index r = 0; r < rows; ++r) target[r] = source[r * part.weight_row_stride];
-      target += part.channels * rows;
+  for (Index first = 0; first < part.channels; first += kChannelsAtOnce) {
+    const Index stop = std::min(first + kChannelsAtOnce, part.channels);
+    for (std::size_t tap = 0; tap < part.taps.size(); ++tap) {
+      const T* source = weight + part.taps[tap].weight_offset;
+      T* target = packed + (static_cast<Index>(tap) * part.channels + first) * rows;
+      for (Index channel = first; channel < stop; ++channel)
+        for (Index r = 0; r < rows; ++r)
+          *target++ = source[channel * part.weight_channel_stride + r * part.weight_row_stride];
     }
   }
 }
