@@ -4,6 +4,7 @@
 #include "pooling/plan.hpp"
 #include "pooling/whole_planes.hpp"
 #include "pooling/power.hpp"
+#include "pooling/side_by_side.hpp"
 #include "pooling/window_reduction.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
@@ -11,6 +12,8 @@
 namespace convpool {
 
 namespace {
+
+constexpr Index kMostUneven = 64;  // elements of a row of uneven windows that is worth a transpose
 
 // The type in which elements of type T are compared: order and equality survive the conversion and back.
 template <class T>
@@ -78,12 +81,28 @@ void reduce_maxima(const PoolGeometry& geometry, const T* input, T* output, I* i
                  num_threads);
 }
 
+template <class T, class I, class Convert>
+void reduce_maxima_side_by_side(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads) {
+  const PlaneBlocks<T> blocks(geometry, num_threads);
+  blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {
+    const T* source = blocks.bring(block.input, first, input, carver);
+    T* target = carver.template take<T>(block.output.elements());
+    I* places = indices == nullptr ? nullptr : carver.template take<I>(block.output.elements());
+    reduce_maxima<T, I, Convert>(block, source, target, places, num_threads);
+    blocks.take_apart(block.output, first, target, output);
+    if (indices != nullptr) blocks.take_apart(block.output, first, places, indices);
+  });
+}
+
 }  // namespace
 
 template <class T, class I>
 void max_pool_forward(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::max_forward) == PoolAlgorithm::reference)
     return reference::max_pool_forward(geometry, input, output, indices, num_threads);
+  if constexpr (std::is_floating_point_v<T>)
+    if (pays_side_by_side(geometry, kMostUneven))
+      return reduce_maxima_side_by_side<T, I, Comparable<T>>(geometry, input, output, indices, num_threads);
   reduce_maxima<T, I, Comparable<T>>(geometry, input, output, indices, num_threads);
 }
 

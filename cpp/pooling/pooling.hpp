@@ -49,8 +49,8 @@ void max_unpool_backward(const UnpoolGeometry& geometry, const T* grad_output, c
 // Checks that indices of any integer type lie in [0, plane), and copies them unless `target` is null; throws
 // InvalidArgument naming `function`.
 template <class From, class I>
-void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane,
-                    I* target, int num_threads);
+void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane, I* target,
+                    int num_threads);
 
 // Name of the algorithm that the plan picks with the chosen kernels.
 const char* pool_algorithm(const PoolGeometry& geometry, PoolPass pass);

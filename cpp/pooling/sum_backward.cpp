@@ -6,12 +6,15 @@
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/row_spreader.hpp"
+#include "pooling/side_by_side.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
 
 namespace convpool {
 
 namespace {
+
+constexpr Index kMostUneven = 10;  // elements of a row of uneven windows that is worth a transpose
 
 // scaled[i] = gradients[i] / divisor of window (z, y, column + i * column_step).
 template <class T>
@@ -119,6 +122,15 @@ template <class T>
 void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* grad_input, int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::avg_backward) == PoolAlgorithm::reference)
     return reference::avg_pool_backward(geometry, grad_output, grad_input, num_threads);
+  if (pays_side_by_side(geometry, kMostUneven)) {
+    const PlaneBlocks<T> blocks(geometry, num_threads);
+    return blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {
+      const T* source = blocks.bring(block.output, first, grad_output, carver);
+      T* target = carver.take<T>(block.input.elements());
+      avg_pool_backward(block, source, target, num_threads);
+      blocks.take_apart(block.input, first, target, grad_input);
+    });
+  }
   const PoolView view = backward_view(geometry);
   const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
   const AverageScale<T> scale(view);

@@ -6,6 +6,7 @@
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/power.hpp"
+#include "pooling/side_by_side.hpp"
 #include "pooling/whole_planes.hpp"
 #include "pooling/window_reduction.hpp"
 #include "reference/pooling.hpp"
@@ -14,6 +15,8 @@
 namespace convpool {
 
 namespace {
+
+constexpr Index kMostUneven = 32;  // elements of a row of uneven windows that is worth a transpose
 
 template <class T>
 struct Unchanged {
@@ -93,12 +96,28 @@ void sum_powers(const PoolGeometry& geometry, const T* input, Term term, FinishV
                       NormSink<T, double, FinishValue>(view, finish_value, output), input, num_threads);
 }
 
+// forward(block, source, target, num_threads) for all planes.
+template <class T, class Forward>
+void forward_side_by_side(const PoolGeometry& geometry, const T* input, T* output, int num_threads, Forward forward) {
+  const PlaneBlocks<T> blocks(geometry, num_threads);
+  blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {
+    const T* source = blocks.bring(block.input, first, input, carver);
+    T* target = carver.take<T>(block.output.elements());
+    forward(block, source, target, num_threads);
+    blocks.take_apart(block.output, first, target, output);
+  });
+}
+
 }  // namespace
 
 template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::avg_forward) == PoolAlgorithm::reference)
     return reference::avg_pool_forward(geometry, input, output, num_threads);
+  if (pays_side_by_side(geometry, kMostUneven)) {
+    return forward_side_by_side(geometry, input, output, num_threads,
+                                [](auto&&... arguments) { avg_pool_forward<T>(arguments...); });
+  }
   const PoolView view = forward_view(geometry);
   const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
   if (is_one_window(view)) {
@@ -115,6 +134,12 @@ template <class T>
 void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_type, T* output, int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::lp_forward) == PoolAlgorithm::reference)
     return reference::lp_pool_forward(geometry, input, norm_type, output, num_threads);
+  if (pays_side_by_side(geometry, kMostUneven)) {
+    return forward_side_by_side(geometry, input, output, num_threads,
+                                [norm_type](const PoolGeometry& block, const T* source, T* target, int threads) {
+                                  lp_pool_forward<T>(block, source, norm_type, target, threads);
+                                });
+  }
   if (std::isinf(norm_type)) return max_magnitude<T>(geometry, input, output, nullptr, num_threads);
   if (norm_type == 1)
     return sum_powers(geometry, input, Power<T, 1>{}, [](double sum) { return sum; }, output, num_threads);

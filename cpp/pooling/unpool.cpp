@@ -107,8 +107,8 @@ std::pair<From, From> extremes(const From* indices, std::int64_t count, int num_
 }  // namespace
 
 template <class From, class I>
-void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane,
-                    I* target, int num_threads) {
+void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane, I* target,
+                    int num_threads) {
   const auto [least, largest] = extremes(indices, count, num_threads);
   const auto require_inside = [&](From index) {
     // A negative index is a huge unsigned one.
@@ -128,7 +128,7 @@ CONVPOOL_UNPOOL(float, std::int64_t)
 CONVPOOL_UNPOOL(double, std::int32_t)
 CONVPOOL_UNPOOL(double, std::int64_t)
 
-#define CONVPOOL_IMPORT(From)                                                                               \
+#define CONVPOOL_IMPORT(From)                                                                                    \
   template void import_indices(const std::string&, const From*, std::int64_t, std::int64_t, std::int32_t*, int); \
   template void import_indices(const std::string&, const From*, std::int64_t, std::int64_t, std::int64_t*, int);
 CONVPOOL_IMPORT(std::int8_t)
