@@ -1,9 +1,7 @@
 // Shape helpers: the geometry of the core, seen from Python.
-#include <functional>
-
 #include "bindings/array.hpp"
 #include "bindings/module.hpp"
-#include "geometry/pool_geometry.hpp"
+#include "geometry/window_tables.hpp"
 
 namespace convpool::bindings {
 
@@ -20,27 +18,19 @@ py::tuple pool_output_shape(Object input_shape, Object kernel_size, Object strid
   return to_tuple(make_pool_geometry(function, input, window, to_layout(function, layout)).output.shape());
 }
 
-// An int64 array over the spatial extents, filled by value(z, y, x).
-py::array spatial_array(const Extents& extents,
-                        const std::function<std::int64_t(std::int64_t, std::int64_t, std::int64_t)>& value) {
+// An int64 array of the spatial shape of `extents`, written by write(data).
+template <class Write>
+py::array spatial_array(const Extents& extents, Write&& write) {
   const Shape shape = extents.shape();
   const auto first = shape.begin() + (extents.layout == Layout::channels_first ? 2 : 1);
   py::array_t<std::int64_t> result(std::vector<py::ssize_t>(first, first + extents.rank));
-  std::int64_t* target = result.mutable_data();
-  for (std::int64_t z = 0; z < extents.spatial[0]; ++z)
-    for (std::int64_t y = 0; y < extents.spatial[1]; ++y)
-      for (std::int64_t x = 0; x < extents.spatial[2]; ++x) *target++ = value(z, y, x);
+  write(result.mutable_data());
   return std::move(result);
 }
 
 py::array window_bounds(const Axis& axis) {
   py::array_t<std::int64_t> bounds(std::vector<py::ssize_t>{axis.output, 2});
-  std::int64_t* target = bounds.mutable_data();
-  for (std::int64_t window = 0; window < axis.output; ++window) {
-    const WindowTaps taps = axis.taps(window);
-    *target++ = taps.first;
-    *target++ = taps.first + (taps.count - 1) * axis.dilation + 1;
-  }
+  write_window_bounds(axis, bounds.mutable_data());
   return std::move(bounds);
 }
 
@@ -54,12 +44,10 @@ py::tuple window_geometry(Object input_shape, Object kernel_size, Object stride,
   set_divisor(function, count_include_pad, divisor_override, geometry);
   py::tuple windows(rank);
   for (int i = 0; i < rank; ++i) windows[i] = window_bounds(geometry.axes[first_axis(rank) + i]);
-  const auto divisor = [&](auto z, auto y, auto x) { return geometry.divisor_of(z, y, x); };
-  const auto coverage = [&](auto z, auto y, auto x) {
-    return geometry.axes[0].covering(z).count * geometry.axes[1].covering(y).count * geometry.axes[2].covering(x).count;
-  };
-  return py::make_tuple(to_tuple(geometry.output.shape()), windows, spatial_array(geometry.output, divisor),
-                        spatial_array(geometry.input, coverage));
+  return py::make_tuple(
+      to_tuple(geometry.output.shape()), windows,
+      spatial_array(geometry.output, [&](std::int64_t* divisors) { write_divisors(geometry, divisors); }),
+      spatial_array(geometry.input, [&](std::int64_t* coverage) { write_coverage(geometry, coverage); }));
 }
 
 }  // namespace

@@ -1,65 +1,32 @@
 // Threads, instruction sets and the probes that benchmarks relate themselves to.
 #include <pybind11/stl.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cstring>
-
 #include "bindings/arguments.hpp"
 #include "bindings/module.hpp"
 #include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
-#include "runtime/workspace.hpp"
+#include "runtime/probe.hpp"
 
 namespace convpool::bindings {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// Best of repeated runs within `seconds`: amount(run) per second.
-template <class Run>
-double best_rate(double seconds, Run&& run) {
-  double best = 0;
-  for (const Clock::time_point begin = Clock::now(); best == 0 || seconds_since(begin) < seconds;) {
-    const Clock::time_point start = Clock::now();
-    const double amount = run();
-    best = std::max(best, amount / seconds_since(start));
-  }
-  return best;
+int threads_of_probe(const std::string& function, py::handle num_threads) {
+  const int threads = to_thread_count(function, num_threads);
+  return threads > 0 ? threads : default_threads();
 }
 
-// Float32 multiply-adds per second, counted as two operations, of num_threads threads together.
-double probe_fma(double seconds, int num_threads) {
-  constexpr std::int64_t kRounds = 200'000;
-  const KernelTable* table = selected_kernels();
-  if (table == nullptr) return 0;
+double probe_fma_without_gil(double seconds, py::object num_threads) {
+  const int threads = threads_of_probe("probe_fma", num_threads);
   const py::gil_scoped_release nogil;
-  return best_rate(seconds, [&] {
-    double flops = 0;
-    parallel_for(num_threads, num_threads, [&](std::int64_t task, int) {
-      const double done = table->fma_peak(kRounds);
-      if (task == 0) flops = done * num_threads;
-    });
-    return flops;
-  });
+  return probe_fma(seconds, threads);
 }
 
-// Bytes read and written per second by copying half of `bytes` to the other half.
-double probe_copy(std::int64_t bytes, double seconds, int num_threads) {
-  const std::size_t share = static_cast<std::size_t>(bytes) / 2 / static_cast<std::size_t>(num_threads);
-  const Workspace memory(num_threads, 2 * share + 1);
-  for (int worker = 0; worker < num_threads; ++worker) std::memset(memory.of(worker), 1, 2 * share);
+double probe_copy_without_gil(std::int64_t bytes, double seconds, py::object num_threads) {
+  const int threads = threads_of_probe("probe_copy", num_threads);
+  require_range("probe_copy", "bytes", bytes, 1, std::int64_t{1} << 40);
   const py::gil_scoped_release nogil;
-  return best_rate(seconds, [&] {
-    parallel_for(num_threads, num_threads, [&](std::int64_t task, int) {
-      std::byte* base = memory.of(static_cast<int>(task));
-      std::memcpy(base + share, base, share);
-    });
-    return 2.0 * static_cast<double>(share) * num_threads;
-  });
+  return probe_copy(bytes, seconds, threads);
 }
 
 }  // namespace
@@ -75,8 +42,8 @@ void bind_runtime(py::module_& module) {
              [](py::object threads) { return exchange_thread_override(to_thread_count("num_threads", threads)); });
   module.def("openmp_runtime", &openmp_runtime);
   module.def("compiler", [] { return std::string(CONVPOOL_COMPILER); });
-  module.def("probe_fma", &probe_fma, py::arg("seconds"), py::arg("num_threads"));
-  module.def("probe_copy", &probe_copy, py::arg("bytes"), py::arg("seconds"), py::arg("num_threads"));
+  module.def("probe_fma", &probe_fma_without_gil, py::arg("seconds"), py::arg("num_threads"));
+  module.def("probe_copy", &probe_copy_without_gil, py::arg("bytes"), py::arg("seconds"), py::arg("num_threads"));
 }
 
 }  // namespace convpool::bindings
