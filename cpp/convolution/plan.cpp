@@ -30,7 +30,7 @@ struct Algorithm {
 
 bool accepts_rows(const KernelTable* table, const Correlation& part, ConvPass pass) {
   if (table == nullptr) return false;
-  return pass == ConvPass::grad_weight ? row_grad_weight_accepts(part) : row_tiles_accept(part);
+  return pass == ConvPass::grad_weight ? row_grad_weight_accepts(part) : row_tiles_accept(*table, part);
 }
 
 bool has_kernels(const KernelTable* table, const Correlation&, ConvPass) { return table != nullptr; }

@@ -7,6 +7,7 @@ namespace convpool {
 namespace {
 
 constexpr Index kMostBoxColumns = 512;
+constexpr std::size_t kLargeTileBytes = 256 << 10;  // where many channels meet, columns are cut as well
 constexpr std::size_t kWantedTileBytes = 24 << 10;  // of one group: half of a first-level cache
 
 }  // namespace
@@ -30,15 +31,17 @@ RowCut make_row_cut(const Correlation& part, Index lanes, std::size_t element_by
   cut.group_block =
       is_transposed ? std::clamp<Index>(ceil_divide(lanes, std::max(part.channels, part.rows)), 1, part.groups) : 1;
   cut.group_blocks = ceil_divide(part.groups, cut.group_block);
-  cut.box_columns = std::min(part.target.extent[2], kMostBoxColumns);
-  cut.x_boxes = ceil_divide(part.target.extent[2], cut.box_columns);
-  cut.padded_columns = ceil_divide(cut.box_columns, lanes) * lanes;
-  const auto tile_bytes = [&](Index rows) {
-    const PaddedRows tile(part, rows, cut.padded_columns);
+  const auto tile_bytes = [&] {
+    const PaddedRows tile(part, cut.box_rows, ceil_divide(cut.box_columns, lanes) * lanes);
     return static_cast<std::size_t>(part.channels * tile.channel_pitch()) * element_bytes;
   };
+  cut.box_columns = std::min(part.target.extent[2], kMostBoxColumns);
   cut.box_rows = part.target.extent[1];
-  while (cut.box_rows > 4 && tile_bytes(cut.box_rows) > kWantedTileBytes) cut.box_rows = ceil_divide(cut.box_rows, 2);
+  while (cut.box_rows > kLeastBoxRows && tile_bytes() > kWantedTileBytes) cut.box_rows = ceil_divide(cut.box_rows, 2);
+  while (cut.box_columns > kLeastBoxColumns && tile_bytes() > kLargeTileBytes)
+    cut.box_columns = ceil_divide(cut.box_columns, 2);
+  cut.x_boxes = ceil_divide(part.target.extent[2], cut.box_columns);
+  cut.padded_columns = ceil_divide(cut.box_columns, lanes) * lanes;
   cut.y_boxes = ceil_divide(part.target.extent[1], cut.box_rows);
   cut.boxes = part.batch * part.target.extent[0] * cut.y_boxes * cut.x_boxes;
   return cut;

@@ -5,6 +5,9 @@
 
 namespace convpool {
 
+// No box is cut to fewer rows or columns than these.
+constexpr Index kLeastBoxRows = 4, kLeastBoxColumns = 64;
+
 struct RowCut {
   Index group_block;  // groups of a task: one, or a vector's worth of channels where channels are innermost
   Index group_blocks;

@@ -118,16 +118,18 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
 
 // Whether the padded source of the smallest box stays within its bound.
 bool fits_tile(const Correlation& part) {
-  constexpr Index kLeastRows = 4, kMostColumns = 512 + 16, kMostBlockChannels = 16;
-  const PaddedRows tile(part, std::min(part.target.extent[1], kLeastRows),
-                        std::min(part.target.extent[2] + 16, kMostColumns));
+  constexpr Index kMostBlockChannels = 16, kMostLanes = 16;
+  const PaddedRows tile(part, std::min(part.target.extent[1], kLeastBoxRows),
+                        std::min(part.target.extent[2], kLeastBoxColumns) + kMostLanes);
   const Index channels = part.source.channel_stride == 1 ? std::max(part.channels, kMostBlockChannels) : part.channels;
   return static_cast<std::size_t>(channels * tile.channel_pitch()) * sizeof(double) <= kMostTileBytes;
 }
 
 }  // namespace
 
-bool row_tiles_accept(const Correlation& part) { return part.rows <= kMostRowTileRows && fits_tile(part); }
+bool row_tiles_accept(const KernelTable& table, const Correlation& part) {
+  return part.rows <= kMostRowTileRows && table.conv_f32.row_vectors[part.rows - 1] > 0 && fits_tile(part);
+}
 
 bool row_grad_weight_accepts(const Correlation& part) {
   constexpr Index kMostPairs = 16, kMostTaps = 128;

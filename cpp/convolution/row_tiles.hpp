@@ -8,7 +8,7 @@ namespace convpool {
 
 // Few enough target channels in a group (or, for the gradient of the weight, pairs of channels) and few enough padded
 // rows.
-bool row_tiles_accept(const Correlation& part);
+bool row_tiles_accept(const KernelTable& table, const Correlation& part);
 bool row_grad_weight_accepts(const Correlation& part);
 
 template <class T>

@@ -13,23 +13,23 @@ template <class T, int Rows, int Vectors>
 static void row_tile(const RowTile<T>& tile) {
   const T* a = tile.a;
   Vector<T> sum[Rows][Vectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) sum[row][v] = Vector<T>{};
   for (Index p = 0; p < tile.depth; ++p) {
     const T* columns = tile.b + tile.offsets[p];
     Vector<T> factor[Rows];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) factor[row] = broadcast(a[p * Rows + row]);
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
       const Vector<T> column = load(columns + v * tile.b_vector);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int row = 0; row < Rows; ++row) sum[row][v] = multiply_add(factor[row], column, sum[row][v]);
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {

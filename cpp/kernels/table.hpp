@@ -46,7 +46,7 @@ struct DotRows {
   Index count, columns;
 };
 
-constexpr int kMostRowTileRows = 4;
+constexpr int kMostRowTileRows = 8;
 constexpr int kDotTaps = 8;
 
 template <class T>
@@ -58,7 +58,7 @@ struct ConvKernels {
   int channel_vectors;
   TileFunction<T> tile_from_weights[kMostTileRows][kMostTileVectors];  // [rows - 1][vectors - 1]; null where too large
   TileFunction<T> tile_from_block[kMostTileRows][kMostTileVectors];
-  int row_vectors[kMostRowTileRows];  // most vectors of a row tile; [rows - 1]
+  int row_vectors[kMostRowTileRows];  // most vectors of a row tile, 0 where the registers do not suffice; [rows - 1]
   void (*row_tile[kMostRowTileRows][kMostTileVectors])(
       const RowTile<T>& tile);  // [rows - 1][vectors - 1], null if too large
   // sums[t][lane] += products at tap t, lane by lane; [taps - 1].
