@@ -39,7 +39,6 @@ struct Axis {
   bool is_adaptive = false;  // window o is [floor(o * input / output), ceil((o + 1) * input / output))
 
   std::int64_t kernel_extent() const { return dilation * (kernel - 1) + 1; }
-  bool is_trivial() const { return input == 1 && kernel == 1 && output == 1 && pad_low == 0; }
   WindowTaps taps(std::int64_t window) const;
   CoveringWindows covering(std::int64_t position) const;
   std::int64_t largest_window() const;  // taps of the longest window

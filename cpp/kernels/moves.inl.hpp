@@ -98,12 +98,6 @@ static void move_transposed(Index rows, Index columns, const T* source, Index so
     }
 }
 
-// The even elements of two neighbouring vectors.
-template <class T, int... Lane>
-static inline __attribute__((always_inline)) Vector<T> even_lanes(Vector<T> low, Vector<T> high, Lanes<Lane...>) {
-  return __builtin_shufflevector(low, high, (2 * Lane)...);
-}
-
 // Elements 0, 2, 4, ... of 2 * width - 1 consecutive ones: the second load starts one early so as not to read past
 // them.
 template <class T, int... Lane>

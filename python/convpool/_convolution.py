@@ -73,7 +73,7 @@ def conv(
     NaN: as IEEE 754 says; a NaN reaches exactly the outputs whose window holds it.
     Threads: output channels and pixels are shared out; the order of every sum is fixed.
     Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations. Scratch memory: a packed copy of the weights
-    and at most 0.5 MB (float64) a thread.
+    and at most 1 MB (float64) a thread.
     Source: the definition is that of ``torch.nn.functional.conv2d`` and ONNX ``Conv``.
 
     Examples
@@ -193,8 +193,8 @@ def conv_backward(
     NaN: as IEEE 754 says; beyond its border ``grad_output`` counts as zeros, so a weight that is not finite makes input
     gradients near the border NaN. Threads: every gradient element has one order of summation, whatever their number.
     Cost: each gradient costs as many operations as the forward pass. Scratch memory: for the input a packed copy of the
-    weights, for the weight up to 16 partial copies of it (at most 8 MB more than one), and at most 2 MB (float64) a
-    thread.
+    weights, for the weight up to 16 partial copies of it (at most 2**21 elements more than one), and at most 2 MB
+    (float64) a thread.
     Source: the adjoint of `conv`; see docs/convolution-backward.md.
 
     Examples
