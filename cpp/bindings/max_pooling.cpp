@@ -46,8 +46,8 @@ Object run_max_pool(const std::string& function, Object input_object, const Wind
     const T* source = input.data<T>();
     const py::gil_scoped_release nogil;
     if (geometry.input.plane() >= kPlaneOf64BitIndices)
-      max_pool_forward(geometry, source, target, static_cast<std::int64_t*>(positions), threads);
-    else max_pool_forward(geometry, source, target, static_cast<std::int32_t*>(positions), threads);
+      extreme_pool_forward(geometry, Extreme::max, source, target, static_cast<std::int64_t*>(positions), threads);
+    else extreme_pool_forward(geometry, Extreme::max, source, target, static_cast<std::int32_t*>(positions), threads);
   });
   if (!wants_indices) return std::move(output);
   return py::make_tuple(output, indices);
@@ -110,12 +110,12 @@ Object run_max_pool_backward(const std::string& function, Object grad_object, Ob
     if (!indices) {
       const bool is_wide = geometry.input.plane() >= kPlaneOf64BitIndices;
       if (is_wide)
-        convpool::max_pool_backward<T, std::int64_t>(geometry, gradient, source, nullptr, ties, target, threads);
-      else convpool::max_pool_backward<T, std::int32_t>(geometry, gradient, source, nullptr, ties, target, threads);
+        convpool::extreme_pool_backward<T, std::int64_t>(geometry, Extreme::max, gradient, source, {}, ties, target, threads);
+      else convpool::extreme_pool_backward<T, std::int32_t>(geometry, Extreme::max, gradient, source, {}, ties, target, threads);
       return;
     }
     indices->with_checked(function, geometry.output.elements(), geometry.input.plane(), threads, [&](auto* positions) {
-      convpool::max_pool_backward(geometry, gradient, source, positions, ties, target, threads);
+      convpool::extreme_pool_backward(geometry, Extreme::max, gradient, source, positions, ties, target, threads);
     });
   });
   return std::move(grad_input);

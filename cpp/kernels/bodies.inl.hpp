@@ -1,12 +1,16 @@
 // The list of kernel bodies. An isa_<x>.cpp includes it inside its own namespace, so a new kernel touches no ISA file
 // and a new ISA no kernel.
 #include "kernels/lanes.inl.hpp"
+#include "kernels/partial.inl.hpp"
 #include "kernels/moves.inl.hpp"
 #include "kernels/row_convolution.inl.hpp"
 #include "kernels/convolution.inl.hpp"
+#include "kernels/pooling_reductions.inl.hpp"
 #include "kernels/pooling_taps.inl.hpp"
+#include "kernels/pooling_running.inl.hpp"
 #include "kernels/pooling_rows.inl.hpp"
 #include "kernels/pooling_ties.inl.hpp"
+#include "kernels/pooling_gather.inl.hpp"
 #include "kernels/pooling.inl.hpp"
 #include "kernels/probe.inl.hpp"
 
@@ -16,7 +20,14 @@ constexpr KernelTable make_table(const char* isa) {
           make_conv_kernels<double>(),
           make_pool_kernels<float>(),
           make_pool_kernels<double>(),
+          make_pool_kernels<std::int8_t>(),
+          make_pool_kernels<std::int16_t>(),
           make_pool_kernels<std::int32_t>(),
           make_pool_kernels<std::int64_t>(),
+          make_pool_kernels<std::uint8_t>(),
+          make_pool_kernels<std::uint16_t>(),
+          make_pool_kernels<std::uint32_t>(),
+          make_pool_kernels<std::uint64_t>(),
+          are_inside,
           fma_peak};
 }

@@ -7,6 +7,7 @@
 
 namespace convpool::avx2 {
 
+constexpr bool kHasFusedMultiplyAdd = true;
 constexpr int kRegisters = 16;
 // Largest accumulator tiles that leave registers for the operands.
 constexpr int kWeightRows = 4, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 2;
@@ -20,6 +21,7 @@ static inline __attribute__((always_inline)) __m256d multiply_add(__m256d a, __m
   return _mm256_fmadd_pd(a, b, c);
 }
 
+#include "kernels/first_lanes.inl.hpp"
 #include "kernels/bodies.inl.hpp"
 
 }  // namespace convpool::avx2

@@ -7,6 +7,7 @@
 
 namespace convpool::avx512 {
 
+constexpr bool kHasFusedMultiplyAdd = true;
 constexpr int kRegisters = 32;
 // Largest accumulator tiles that leave registers for the operands.
 constexpr int kWeightRows = 8, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 4;
@@ -18,6 +19,26 @@ static inline __attribute__((always_inline)) __m512 multiply_add(__m512 a, __m51
 }
 static inline __attribute__((always_inline)) __m512d multiply_add(__m512d a, __m512d b, __m512d c) {
   return _mm512_fmadd_pd(a, b, c);
+}
+
+// The first `count` lanes of a vector: nothing else is read or written, the other lanes are 0.
+template <class T>
+static inline __attribute__((always_inline)) Vector<T> load_first(const T* source, Index count) {
+  const unsigned long long lanes = _bzhi_u64(~0ull, static_cast<unsigned>(count));
+  if constexpr (sizeof(T) == 1) return (Vector<T>)_mm512_maskz_loadu_epi8(lanes, source);
+  else if constexpr (sizeof(T) == 2) return (Vector<T>)_mm512_maskz_loadu_epi16(static_cast<__mmask32>(lanes), source);
+  else if constexpr (sizeof(T) == 4) return (Vector<T>)_mm512_maskz_loadu_epi32(static_cast<__mmask16>(lanes), source);
+  else return (Vector<T>)_mm512_maskz_loadu_epi64(static_cast<__mmask8>(lanes), source);
+}
+
+template <class T>
+static inline __attribute__((always_inline)) void store_first(T* target, Vector<T> value, Index count) {
+  const unsigned long long lanes = _bzhi_u64(~0ull, static_cast<unsigned>(count));
+  const __m512i bits = (__m512i)value;
+  if constexpr (sizeof(T) == 1) _mm512_mask_storeu_epi8(target, lanes, bits);
+  else if constexpr (sizeof(T) == 2) _mm512_mask_storeu_epi16(target, static_cast<__mmask32>(lanes), bits);
+  else if constexpr (sizeof(T) == 4) _mm512_mask_storeu_epi32(target, static_cast<__mmask16>(lanes), bits);
+  else _mm512_mask_storeu_epi64(target, static_cast<__mmask8>(lanes), bits);
 }
 
 #include "kernels/bodies.inl.hpp"

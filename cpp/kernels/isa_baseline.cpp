@@ -5,6 +5,7 @@
 
 namespace convpool::baseline {
 
+constexpr bool kHasFusedMultiplyAdd = false;
 constexpr int kRegisters = 16;
 // Largest accumulator tiles that leave registers for the operands.
 constexpr int kWeightRows = 4, kPixelVectors = 2, kGradientRows = 4, kChannelVectors = 2;
@@ -17,6 +18,7 @@ static inline __attribute__((always_inline)) V multiply_add(V a, V b, V c) {
   return a * b + c;
 }
 
+#include "kernels/first_lanes.inl.hpp"
 #include "kernels/bodies.inl.hpp"
 
 }  // namespace convpool::baseline

@@ -11,3 +11,9 @@ template <int... Tail>
 struct LaneList<0, Tail...> {
   using type = Lanes<Tail...>;
 };
+
+// 0, 1, 2, ...
+template <class T, int... Lane>
+static inline __attribute__((always_inline)) Vector<T> lane_numbers(Lanes<Lane...>) {
+  return Vector<T>{static_cast<T>(Lane)...};
+}

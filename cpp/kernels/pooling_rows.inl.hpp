@@ -7,9 +7,9 @@
 //            a shorter one from left to right. The order depends on its length alone (and on the vector length).
 // Cost:      long segments one load and operation per vector; short ones, and strides over 4, one element at a time.
 
-template <class T>
+template <class T, class Order>
 static inline __attribute__((always_inline)) bool is_better_element(T value, T best) {
-  return (value > best) | ((value != value) & (best == best));  // no branches: data decides at random
+  return !Order::is_worse_or_equal(value, best) & (best == best);  // no branches: data decides at random
 }
 
 template <class T, int Half, int... Lane>
@@ -24,7 +24,7 @@ struct Place {
 };
 
 // Lanes are in no order of position: of equal maxima, and of NaNs, the earliest counts.
-template <class T, int Half = kLanes<T> / 2>
+template <class T, class Order, int Half = kLanes<T> / 2>
 static inline __attribute__((always_inline)) Place<T> best_lane(Place<T> best) {
   if constexpr (Half == 0) {
     return best;
@@ -34,13 +34,14 @@ static inline __attribute__((always_inline)) Place<T> best_lane(Place<T> best) {
     const Vector<T> value = upper_half<T, Half>(best.value, All{});
     const Vector<P> position = upper_half<P, Half>(best.position, All{});
     const Vector<P> is_equal = (value == best.value) | ((value != value) & (best.value != best.value));
-    const Vector<P> take = is_better<T>(value, best.value) | (is_equal & (position < best.position));
-    return best_lane<T, Half / 2>({take ? value : best.value, take ? position : best.position});
+    const Vector<P> take = is_better<T, Order>(value, best.value) | (is_equal & (position < best.position));
+    return best_lane<T, Order, Half / 2>({take ? value : best.value, take ? position : best.position});
   }
 }
 
 // The position is needed even where only the value is asked for: it decides between -0.0 and 0.0.
-struct SegmentMax {
+template <class Order>
+struct SegmentExtreme {
   template <class T>
   static inline __attribute__((always_inline)) void reduce(const SegmentReduction<T>& r, Index output) {
     using P = LanePosition<T>;
@@ -55,16 +56,16 @@ struct SegmentMax {
       for (next = kWidth; next + kWidth <= count; next += kWidth) {
         const Vector<T> value = load(source + next);
         candidate += kWidth;
-        const Vector<P> take = is_better<T>(value, lanes.value);
+        const Vector<P> take = is_better<T, Order>(value, lanes.value);
         lanes.value = take ? value : lanes.value;
         lanes.position = take ? candidate : lanes.position;
       }
-      lanes = best_lane<T>(lanes);
+      lanes = best_lane<T, Order>(lanes);
       best = lanes.value[0];
       where = static_cast<Index>(lanes.position[0]);
     }
     for (; next < count; ++next) {
-      const bool take = is_better_element(source[next], best);
+      const bool take = is_better_element<T, Order>(source[next], best);
       best = take ? source[next] : best;
       where = take ? next : where;
     }
@@ -108,45 +109,85 @@ static void reduce_segments(const SegmentReduction<T>& r) {
   for (Index output = 0; output < r.outputs; ++output) Reduction::template reduce<T>(r, output);
 }
 
-// Lanes `Lane` of step `Source` of a split: what lies at Lane * Step in Step vectors put end to end.
-template <class T, int Step, int Source, int... Lane>
+// Lanes of residue `Residue` among Step vectors put end to end: what lies at Lane * Step + Residue.
+template <class T, int Step, int Residue, int Source, int... Lane>
 static inline __attribute__((always_inline)) Vector<T> take_split(Vector<T> taken, Vector<T> next, Lanes<Lane...>) {
   constexpr int kWidth = kLanes<T>;
-  return __builtin_shufflevector(taken, next,
-                                 (Lane * Step / kWidth == Source ? kWidth + Lane * Step % kWidth
-                                  : Source == 1                  ? Lane * Step % kWidth
-                                                                 : Lane)...);
+  return __builtin_shufflevector(
+      taken, next,
+      ((Lane * Step + Residue) / kWidth == Source ? kWidth + (Lane * Step + Residue) % kWidth
+       : Source == 1                              ? (Lane * Step + Residue) % kWidth
+                                                  : Lane)...);
 }
 
-template <class T, int Step, int Source = 1>
-static inline __attribute__((always_inline)) Vector<T> split_vectors(Vector<T> taken, const T* source) {
-  if constexpr (Source == Step) {
+template <class T, int Step, int Residue, int Source = 1>
+static inline __attribute__((always_inline)) Vector<T> split_vectors(Vector<T> taken, const Vector<T>* sources) {
+  if constexpr (Source >= Step) {
     return taken;
   } else {
-    const Vector<T> next = load(source + Source * kLanes<T>);
-    return split_vectors<T, Step, Source + 1>(
-        take_split<T, Step, Source>(taken, next, typename LaneList<kLanes<T>>::type{}), source);
+    const Vector<T> next = take_split<T, Step, Residue, Source>(taken, sources[Source], typename LaneList<kLanes<T>>::type{});
+    return split_vectors<T, Step, Residue, Source + 1>(next, sources);
   }
 }
 
-template <class T, int Step>
-static inline __attribute__((always_inline)) Index split_by(Index count, const T* source, T* target) {
-  Index i = 0;
-  // `<`: the last vector reads up to Step - 1 elements past the last one it needs.
-  for (; i + kLanes<T> < count; i += kLanes<T>)
-    store(target + i, split_vectors<T, Step>(load(source + Step * i), source + Step * i));
-  return i;
+template <class T, int Step, int Residue = 0>
+static inline __attribute__((always_inline)) void store_residues(const Vector<T>* sources, T* const* targets,
+                                                                 Index offset) {
+  if constexpr (Residue < Step) {
+    if (targets[Residue] != nullptr)
+      store(targets[Residue] + offset, split_vectors<T, Step, Residue>(sources[0], sources));
+    store_residues<T, Step, Residue + 1>(sources, targets, offset);
+  }
 }
 
-// target[i] = source[i * step].
+// `count` lanes of a row, the others padding.
 template <class T>
-static void split_row(Index count, const T* source, Index step, T* target) {
-  Index i = 0;
-  if (step == 1) i = split_by<T, 1>(count, source, target);
-  else if (step == 2) i = split_by<T, 2>(count, source, target);
-  else if (step == 3) i = split_by<T, 3>(count, source, target);
-  else if (step == 4) i = split_by<T, 4>(count, source, target);
-  for (; i < count; ++i) target[i] = source[i * step];
+static inline __attribute__((always_inline)) Vector<T> load_padded(const T* source, Index count, T padding) {
+  constexpr Index kWidth = kLanes<T>;
+  const Vector<LanePosition<T>> lane = lane_numbers<LanePosition<T>>(typename LaneList<kLanes<T>>::type{});
+  if (count >= kWidth) return load(source);
+  if (count <= 0) return broadcast(padding);
+  return lane < static_cast<LanePosition<T>>(count) ? load_first(source, count) : broadcast(padding);
+}
+
+template <class T, int Step>
+static void split_rows_by(const RowSplit<T>& split) {
+  constexpr Index kWidth = kLanes<T>, kGroup = Step * kWidth;
+  constexpr Index kAhead = 4096 / static_cast<Index>(sizeof(T));  // what comes is fetched while this is reduced
+  for (Index row = 0; row < split.rows; ++row) {
+    const T* source = split.source + row * split.source_pitch;
+    const Index target = row * split.target_pitch;
+    Vector<T> vectors[Step];
+    Index column = 0;
+    for (; column + kGroup <= split.count; column += kGroup) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Step; ++v) {
+        vectors[v] = load(source + column + v * kWidth);
+        __builtin_prefetch(source + column + v * kWidth + kAhead, 0, 2);
+      }
+      store_residues<T, Step>(vectors, split.targets, target + column / Step);
+    }
+    if (column == split.count) continue;
+#pragma GCC unroll 4
+    for (int v = 0; v < Step; ++v)
+      vectors[v] = load_padded(source + column + v * kWidth, split.count - column - v * kWidth, split.padding);
+    store_residues<T, Step>(vectors, split.targets, target + column / Step);
+  }
+}
+
+template <class T>
+static void split_rows(const RowSplit<T>& split) {
+  if (split.step == 1) return split_rows_by<T, 1>(split);
+  if (split.step == 2) return split_rows_by<T, 2>(split);
+  if (split.step == 3) return split_rows_by<T, 3>(split);
+  if (split.step == 4) return split_rows_by<T, 4>(split);
+  for (Index row = 0; row < split.rows; ++row)
+    for (Index residue = 0; residue < split.step; ++residue) {
+      if (split.targets[residue] == nullptr) continue;
+      T* target = split.targets[residue] + row * split.target_pitch;
+      for (Index column = residue; column < split.count; column += split.step)
+        *target++ = split.source[row * split.source_pitch + column];
+    }
 }
 
 // Vector `Part` of the target of a join: lane by lane the phases in turn.
@@ -167,33 +208,35 @@ static inline __attribute__((always_inline)) Vector<T> join_vectors(Vector<T> jo
         put_phase<T, Step, Part, Phase>(joined, phases[Phase], typename LaneList<kLanes<T>>::type{}), phases);
 }
 
-template <class T, int Step, int Part = 0>
-static inline __attribute__((always_inline)) void store_joined(const Vector<T>* phases, T* target) {
+template <class T, int Step, bool IsPartial, int Part = 0>
+static inline __attribute__((always_inline)) void store_joined(const Vector<T>* phases, T* target, Index count) {
   if constexpr (Part < Step) {
-    store(target + Part * kLanes<T>, join_vectors<T, Step, Part>(phases[0], phases));
-    store_joined<T, Step, Part + 1>(phases, target);
+    constexpr Index kFirst = Part * kLanes<T>;
+    const Vector<T> joined = join_vectors<T, Step, Part>(phases[0], phases);
+    if (!IsPartial || kFirst + kLanes<T> <= count) store(target + kFirst, joined);
+    else if (kFirst < count) store_first(target + kFirst, joined, count - kFirst);
+    store_joined<T, Step, IsPartial, Part + 1>(phases, target, count);
   }
 }
 
 template <class T, int Step>
-static inline __attribute__((always_inline)) Index join_by(Index count, const T* phases, Index pitch, T* target) {
-  Index i = 0;
-  for (; i + kLanes<T> <= count; i += kLanes<T>) {
+static void join_by(Index count, const T* phases, Index pitch, T* target) {
+  constexpr Index kGroup = Step * kLanes<T>;
+  for (Index i = 0; i < count; i += kGroup) {
     Vector<T> vectors[Step];
 #pragma GCC unroll 4
-    for (int phase = 0; phase < Step; ++phase) vectors[phase] = load(phases + phase * pitch + i);
-    store_joined<T, Step>(vectors, target + Step * i);
+    for (int phase = 0; phase < Step; ++phase) vectors[phase] = load(phases + phase * pitch + i / Step);
+    if (i + kGroup <= count) store_joined<T, Step, false>(vectors, target + i, count - i);
+    else store_joined<T, Step, true>(vectors, target + i, count - i);
   }
-  return i;
 }
 
-// target[i * step + p] = phases[p * pitch + i] for i in [0, count), p in [0, step).
+// target[i * step + p] = phases[p * pitch + i] for the `count` elements of the target.
 template <class T>
 static void join_rows(Index count, Index step, const T* phases, Index pitch, T* target) {
-  Index i = 0;
-  if (step == 2) i = join_by<T, 2>(count, phases, pitch, target);
-  else if (step == 3) i = join_by<T, 3>(count, phases, pitch, target);
-  else if (step == 4) i = join_by<T, 4>(count, phases, pitch, target);
-  for (; i < count; ++i)
-    for (Index phase = 0; phase < step; ++phase) target[i * step + phase] = phases[phase * pitch + i];
+  if (step == 2) return join_by<T, 2>(count, phases, pitch, target);
+  if (step == 3) return join_by<T, 3>(count, phases, pitch, target);
+  if (step == 4) return join_by<T, 4>(count, phases, pitch, target);
+  for (Index phase = 0; phase < step; ++phase)
+    for (Index i = phase; i < count; i += step) target[i] = phases[phase * pitch + (i - phase) / step];
 }

@@ -38,11 +38,6 @@ static void row_tile(const RowTile<T>& tile) {
     }
 }
 
-template <class T, int... Lane>
-static inline __attribute__((always_inline)) Vector<T> lane_numbers(Lanes<Lane...>) {
-  return Vector<T>{static_cast<T>(Lane)...};
-}
-
 template <class T, int Taps>
 static void dot_rows(const DotRows<T>& dot, T* sums) {
   constexpr int kWidth = kLanes<T>;

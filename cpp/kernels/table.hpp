@@ -72,39 +72,84 @@ struct ConvKernels {
 // ---- pooling ----
 
 // Positions travel beside the values, so they have their width.
-template <class T>
-struct LanePositionOf {
+template <int Bytes>
+struct SignedOf;
+template <>
+struct SignedOf<1> {
+  using type = std::int8_t;
+};
+template <>
+struct SignedOf<2> {
+  using type = std::int16_t;
+};
+template <>
+struct SignedOf<4> {
+  using type = std::int32_t;
+};
+template <>
+struct SignedOf<8> {
   using type = std::int64_t;
 };
-template <>
-struct LanePositionOf<float> {
-  using type = std::int32_t;
-};
-template <>
-struct LanePositionOf<std::int32_t> {
-  using type = std::int32_t;
-};
 template <class T>
-using LanePosition = typename LanePositionOf<T>::type;
+using LanePosition = typename SignedOf<sizeof(T)>::type;
 
-// out[i] = reduction over t in [0, taps) of values[offsets[t] + i], for i in [0, count). Where count is less than a
-// vector, a whole vector is read at every tap.
+// All reductions: the first element is the best one until a later one is better, so taps come in row-major order.
+// Only maxima with positions read or write positions; a nested reduction is one of values that bring their positions.
+
+// out[i] = reduction over t in [0, taps) of values[offsets[t] + i], for i in [0, count). The position of tap t is
+// labels[t], nested: labels[t] + positions[offsets[t] + i]. Where count is less than a vector, whole vectors are read.
 template <class T>
 struct TapReduction {
   Index count, taps;
   const T* values;
   const Index* offsets;
   T* out;
-  // Only maxima with positions use the rest. In a row the position of tap t at output i is
-  // base + max(labels[t] + start[i], least[i]), or base + labels[t] without start; over rows it is
-  // positions[offsets[t] + i].
   const LanePosition<T>* labels = nullptr;
-  const LanePosition<T>* start = nullptr;
-  const LanePosition<T>* least = nullptr;
-  LanePosition<T> base = 0;
   const LanePosition<T>* positions = nullptr;
   LanePosition<T>* out_positions = nullptr;
 };
+
+// Rows of `columns` elements. Output row r reduces counts[r] source rows, tap_step elements apart, from values +
+// first[r]. The position of tap t is first_label[r] + t * label_step (nested: + the one it brings), and in the end
+// + column_labels[i] where there are any. Rows of no taps are filled with zeros.
+template <class T>
+struct RowPass {
+  Index rows, columns;
+  const T* values;
+  const Index* first;
+  const Index* counts;
+  Index tap_step;
+  T* out;
+  Index out_pitch;
+  const LanePosition<T>* positions = nullptr;
+  const LanePosition<T>* first_label = nullptr;
+  LanePosition<T> label_step = 0;
+  const LanePosition<T>* column_labels = nullptr;
+  LanePosition<T>* out_positions = nullptr;
+  Index out_positions_pitch = 0;
+};
+
+// The same for windows of one length, at a cost that does not depend on it: output row r reduces the source rows
+// [begin + r * stride, + window) of those that exist, [0, sources). Partial results begin and end at `piece` (<= begin)
+// and every `window` rows from there: a sum depends on it in its last bits.
+template <class T>
+struct RunningPass {
+  Index rows, columns;
+  Index sources, begin, stride, window, piece;
+  const T* values;
+  Index tap_step;
+  T* out;
+  Index out_pitch;
+  T* tails;  // window * kRunningVectors vectors of scratch
+  const LanePosition<T>* positions = nullptr;
+  LanePosition<T> first_label = 0;  // of source row 0
+  LanePosition<T> label_step = 0;
+  const LanePosition<T>* column_labels = nullptr;
+  LanePosition<T>* out_positions = nullptr;
+  Index out_positions_pitch = 0;
+  LanePosition<T>* tail_positions = nullptr;
+};
+constexpr int kRunningVectors = 4;
 
 // out[o] = reduction of the counts[o] >= 1 elements from values[first[o] - shift]; the position of an element is
 // base + first[o] + its place in the segment.
@@ -122,9 +167,26 @@ struct SegmentReduction {
 
 template <class T>
 struct ReductionKernels {
-  void (*in_row)(const TapReduction<T>& reduction);
-  void (*over_rows)(const TapReduction<T>& reduction);
+  void (*taps)(const TapReduction<T>& reduction);
+  void (*nested_taps)(const TapReduction<T>& reduction);
+  void (*rows)(const RowPass<T>& pass);
+  void (*nested_rows)(const RowPass<T>& pass);
+  void (*running)(const RunningPass<T>& pass);
+  void (*nested_running)(const RunningPass<T>& pass);
   void (*segments)(const SegmentReduction<T>& reduction);
+};
+
+// Rows of `count` elements, split by the residue of the column modulo `step`: element i of residue r of row y goes to
+// targets[r][y * target_pitch + i], or nowhere where targets[r] is null. `padding` is written up to a vector past the
+// end of every row.
+template <class T>
+struct RowSplit {
+  Index rows, count;
+  const T* source;
+  Index source_pitch, step;
+  T* const* targets;
+  Index target_pitch;
+  T padding;
 };
 
 // The taps of one element for a vector of planes: rows at row_offsets[i] + column_offset, columns column_step apart.
@@ -136,17 +198,45 @@ struct TieTaps {
   T* out;
 };
 
+// out[x] = sum of those gradients whose places name the position of column x, position + x, for `lanes` channels of
+// neighbouring columns: column x reads counts[x] windows, window_step elements apart, from first[x] of each of `rows` rows.
+template <class T>
+struct ChannelGather {
+  Index columns, lanes;
+  const T* gradients;
+  const std::int32_t* places;
+  const Index* row_offsets;
+  Index rows;
+  const Index* first;
+  const Index* counts;
+  Index window_step, position;
+  T* out;
+  Index out_pitch;
+};
+
+// Whether every place lies in its window: rows[r] + first[i] <= places[i] <= rows[r] + last[i] for one of the rows.
+struct PlaceCheck {
+  Index count;
+  const std::int32_t* places;
+  const std::int32_t* first;
+  const std::int32_t* last;
+  const std::int32_t* rows;
+  Index row_count;
+};
+
 template <class T>
 struct PoolKernels {
   int lanes;
-  ReductionKernels<T> max, max_with_positions;
-  ReductionKernels<T> sum;  // floating types only
-  void (*divide)(Index count, const T* shares, T scale,
-                 T* values);                    // values[i] /= shares[i] * scale; shares may be null
-  void (*sum_of_ties)(const TieTaps<T>& ties);  // floating types only
-  void (*split_row)(Index count, const T* source, Index step, T* target);  // target[i] = source[i * step]
-  // target[i * step + p] = phases[p * pitch + i]: takes apart split_row's work.
+  ReductionKernels<T> max, max_with_positions;  // with positions: elements of four and eight bytes only
+  ReductionKernels<T> min, min_with_positions;
+  ReductionKernels<T> sum;
+  void (*split_rows)(const RowSplit<T>& split);
+  // target[i * step + p] = phases[p * pitch + i] for the `count` elements of a row. Whole vectors of phases are read.
   void (*join_rows)(Index count, Index step, const T* phases, Index pitch, T* target);
+  // Floating types only: target[i] = source[i] / divisor, a whole number; and the sums of ties.
+  void (*divide)(Index count, const T* source, T divisor, T* target);
+  void (*sum_of_ties)(const TieTaps<T>& ties);
+  void (*gather_channels)(const ChannelGather<T>& gather);
 };
 
 // ---- all of one instruction set ----
@@ -157,8 +247,15 @@ struct KernelTable {
   ConvKernels<double> conv_f64;
   PoolKernels<float> pool_f32;
   PoolKernels<double> pool_f64;
+  PoolKernels<std::int8_t> pool_i8;
+  PoolKernels<std::int16_t> pool_i16;
   PoolKernels<std::int32_t> pool_i32;
   PoolKernels<std::int64_t> pool_i64;
+  PoolKernels<std::uint8_t> pool_u8;
+  PoolKernels<std::uint16_t> pool_u16;
+  PoolKernels<std::uint32_t> pool_u32;
+  PoolKernels<std::uint64_t> pool_u64;
+  bool (*are_inside)(const PlaceCheck& check);
   double (*fma_peak)(std::int64_t rounds);  // runs register-only multiply-adds; returns how many flops they were
 };
 
@@ -175,21 +272,22 @@ inline const ConvKernels<double>& conv_kernels<double>(const KernelTable& table)
 
 template <class T>
 const PoolKernels<T>& pool_kernels(const KernelTable& table);
-template <>
-inline const PoolKernels<float>& pool_kernels<float>(const KernelTable& table) {
-  return table.pool_f32;
-}
-template <>
-inline const PoolKernels<double>& pool_kernels<double>(const KernelTable& table) {
-  return table.pool_f64;
-}
-template <>
-inline const PoolKernels<std::int32_t>& pool_kernels<std::int32_t>(const KernelTable& table) {
-  return table.pool_i32;
-}
-template <>
-inline const PoolKernels<std::int64_t>& pool_kernels<std::int64_t>(const KernelTable& table) {
-  return table.pool_i64;
-}
+
+#define CONVPOOL_POOL_KERNELS(T, member)                                         \
+  template <>                                                                    \
+  inline const PoolKernels<T>& pool_kernels<T>(const KernelTable& table) {       \
+    return table.member;                                                         \
+  }
+CONVPOOL_POOL_KERNELS(float, pool_f32)
+CONVPOOL_POOL_KERNELS(double, pool_f64)
+CONVPOOL_POOL_KERNELS(std::int8_t, pool_i8)
+CONVPOOL_POOL_KERNELS(std::int16_t, pool_i16)
+CONVPOOL_POOL_KERNELS(std::int32_t, pool_i32)
+CONVPOOL_POOL_KERNELS(std::int64_t, pool_i64)
+CONVPOOL_POOL_KERNELS(std::uint8_t, pool_u8)
+CONVPOOL_POOL_KERNELS(std::uint16_t, pool_u16)
+CONVPOOL_POOL_KERNELS(std::uint32_t, pool_u32)
+CONVPOOL_POOL_KERNELS(std::uint64_t, pool_u64)
+#undef CONVPOOL_POOL_KERNELS
 
 }  // namespace convpool

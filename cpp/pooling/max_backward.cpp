@@ -5,7 +5,9 @@
 
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
+#include "pooling/place_gather.hpp"
 #include "pooling/plane_scatter.hpp"
+#include "pooling/side_by_side.hpp"
 #include "pooling/tie_gather.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
@@ -15,12 +17,34 @@ namespace convpool {
 namespace {
 
 constexpr Index kRecomputedBytes = 4 * 1024 * 1024;
+constexpr int kGroup = 4;             // planes that are scattered into together
+constexpr Index kGroupsPerThread = 2;   // below that planes are cut into bands
+constexpr Index kTaskElements = 16 * 1024;
+
+template <class T, class I, class Add>
+void scatter_groups(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input, int threads,
+                    Add add) {
+  const Index full = geometry.input.plane(), pooled = geometry.output.plane();
+  const Index planes = geometry.input.batch * geometry.input.channels;
+  const PlaneGroup<T, I, kGroup, Add> group(full, pooled, add);
+  const Index at_once = kGroup * std::max<Index>(kTaskElements / (full * kGroup), 1), tasks = ceil_divide(planes, at_once);
+  const int workers = worker_count(threads, tasks, geometry.input.elements() / 4 + geometry.output.elements());
+  parallel_for(tasks, workers, [&](Index task, int) {
+    const Index stop = std::min(planes, (task + 1) * at_once);
+    for (Index plane = task * at_once; plane < stop; plane += kGroup)
+      group.run(static_cast<int>(std::min<Index>(kGroup, stop - plane)), grad_input + plane * full,
+                grad_output + plane * pooled, indices + plane * pooled);
+  });
+}
 
 // add(target, gradient) for every pooled element; targets start at 0.
 template <class T, class I, class Add>
 void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input, int num_threads,
              Add add) {
   const int threads = num_threads > 0 ? num_threads : default_threads();
+  const Index planes = geometry.input.batch * geometry.input.channels;
+  if (geometry.input.layout == Layout::channels_first && planes >= kGroupsPerThread * kGroup * threads)
+    return scatter_groups(geometry, grad_output, indices, grad_input, threads, add);
   const ScatterTasks tasks(geometry.input, geometry.output, threads);
   const int workers = worker_count(threads, tasks.count(), geometry.input.elements() / 4 + geometry.output.elements());
   parallel_for(tasks.count(), workers, [&](Index task, int) {
@@ -67,21 +91,43 @@ void for_each_slice(const PoolGeometry& geometry, Body&& body) {
          extra.get());
 }
 
+// `indices` lie in their own windows.
 template <class T, class I>
-void first_maxima(const PoolGeometry& geometry, const T* grad_output, const T* input, T* grad_input, int num_threads) {
+void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
+                    int num_threads) {
+  if constexpr (std::is_same_v<I, std::int32_t>) {
+    constexpr Index kMostUneven = 64;  // elements of a row of uneven windows that is worth a transpose
+    if (pays_side_by_side(geometry, kMostUneven) && pays_gather(side_by_side(geometry))) {
+      const PlaneBlocks<T> blocks(geometry, num_threads);
+      return blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {
+        const T* gradients = blocks.bring(block.output, first, grad_output, carver);
+        const std::int32_t* places = blocks.bring(block.output, first, indices, carver);
+        T* target = carver.take<T>(block.input.elements());
+        gather_gradients(block, gradients, places, target, num_threads);
+        blocks.take_apart(block.input, first, target, grad_input);
+      });
+    }
+    if (pays_gather(geometry)) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
+  }
+  scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
+}
+
+template <class T, class I>
+void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, T* grad_input,
+                    int num_threads) {
   for_each_slice<T, I>(geometry, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, I* indices) {
-    max_pool_forward(slice, input + from, maxima, indices, num_threads);
-    scatter_gradients(slice, grad_output + to, indices, grad_input + from, num_threads);
+    extreme_pool_forward(slice, extreme, input + from, maxima, indices, num_threads);
+    follow_indices(slice, grad_output + to, indices, grad_input + from, num_threads);
   });
 }
 
 template <class T>
-void tied_maxima(const PoolGeometry& geometry, const T* grad_output, const T* input, bool is_split, T* grad_input,
-                 int num_threads) {
+void tied_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, bool is_split,
+                   T* grad_input, int num_threads) {
   const KernelTable& table = *selected_kernels();
   for_each_slice<T, T>(geometry, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, T* shares) {
     const T* gradients = grad_output + to;
-    max_pool_forward<T, std::int32_t>(slice, input + from, maxima, nullptr, num_threads);
+    extreme_pool_forward<T, std::int32_t>(slice, extreme, input + from, maxima, nullptr, num_threads);
     if (is_split)
       gather_ties<T>(table, forward_view(slice), {maxima, input + from, nullptr, gradients, shares}, num_threads);
     gather_ties<T>(table, backward_view(slice),
@@ -92,14 +138,27 @@ void tied_maxima(const PoolGeometry& geometry, const T* grad_output, const T* in
 }  // namespace
 
 template <class T, class I>
-void max_pool_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, const I* indices, Ties ties,
-                       T* grad_input, int num_threads) {
+void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input,
+                           GivenIndices<I> indices, Ties ties, T* grad_input, int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::max_backward) == PoolAlgorithm::reference)
-    return reference::max_pool_backward(geometry, grad_output, input, indices, ties, grad_input, num_threads);
+    return reference::extreme_pool_backward(geometry, extreme, grad_output, input, indices, ties, grad_input,
+                                            num_threads);
   if (ties != Ties::first)
-    return tied_maxima(geometry, grad_output, input, ties == Ties::split, grad_input, num_threads);
-  if (indices == nullptr) return first_maxima<T, I>(geometry, grad_output, input, grad_input, num_threads);
-  scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
+    return tied_extremes(geometry, extreme, grad_output, input, ties == Ties::split, grad_input, num_threads);
+  if (indices.data == nullptr)
+    return first_extremes<T, I>(geometry, extreme, grad_output, input, grad_input, num_threads);
+  if (indices.are_in_windows) follow_indices(geometry, grad_output, indices.data, grad_input, num_threads);
+  else scatter_gradients(geometry, grad_output, indices.data, grad_input, num_threads);
+}
+
+template <class I>
+GivenIndices<I> examine_indices(const PoolGeometry& geometry, const I* indices, int num_threads) {
+  if constexpr (std::is_same_v<I, std::int32_t>) {
+    const bool has_kernels = choose_pool_algorithm(geometry, PoolPass::max_backward) != PoolAlgorithm::reference;
+    if (has_kernels && (pays_gather(geometry) || pays_gather(side_by_side(geometry))))
+      return {indices, are_in_windows(geometry, indices, num_threads)};
+  }
+  return {indices, false};
 }
 
 template <class T>
@@ -120,10 +179,14 @@ void max_magnitude_backward(const PoolGeometry& geometry, const T* grad_output, 
 template void max_magnitude_backward(const PoolGeometry&, const float*, const float*, float*, int);
 template void max_magnitude_backward(const PoolGeometry&, const double*, const double*, double*, int);
 
-#define CONVPOOL_MAX_BACKWARD(T)                                                                                \
-  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int32_t*, Ties, T*, int); \
-  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int64_t*, Ties, T*, int);
-CONVPOOL_MAX_BACKWARD(float)
-CONVPOOL_MAX_BACKWARD(double)
+template GivenIndices<std::int32_t> examine_indices(const PoolGeometry&, const std::int32_t*, int);
+template GivenIndices<std::int64_t> examine_indices(const PoolGeometry&, const std::int64_t*, int);
+
+#define CONVPOOL_MAX_BACKWARD(T, I)                                                                             \
+  template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<I>, Ties, T*, int);
+CONVPOOL_MAX_BACKWARD(float, std::int32_t)
+CONVPOOL_MAX_BACKWARD(float, std::int64_t)
+CONVPOOL_MAX_BACKWARD(double, std::int32_t)
+CONVPOOL_MAX_BACKWARD(double, std::int64_t)
 
 }  // namespace convpool

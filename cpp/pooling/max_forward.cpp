@@ -1,8 +1,9 @@
+// Max and min pooling.
+
 #include <limits>
 
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
-#include "pooling/whole_planes.hpp"
 #include "pooling/power.hpp"
 #include "pooling/side_by_side.hpp"
 #include "pooling/window_reduction.hpp"
@@ -15,80 +16,84 @@ namespace {
 
 constexpr Index kMostUneven = 64;  // elements of a row of uneven windows that is worth a transpose
 
-// The type in which elements of type T are compared: order and equality survive the conversion and back.
-template <class T>
+// Elements of 8 and 16 bits are compared as 32-bit integers where positions travel beside them, else as they are.
+template <class T, bool HasPositions>
 struct Comparable {
-  using type = std::conditional_t<
-      std::is_floating_point_v<T>, T,
-      std::conditional_t<(sizeof(T) == 8 || (sizeof(T) == 4 && std::is_unsigned_v<T>)), std::int64_t, std::int32_t>>;
+  using type = std::conditional_t<HasPositions && sizeof(T) < 4, std::int32_t, T>;
   static constexpr bool kIsCopy = std::is_same_v<T, type>;
-
-  // Flipping the top bit maps the order of uint64 to that of int64.
-  static constexpr std::uint64_t kFlip = std::is_same_v<T, std::uint64_t> ? std::uint64_t{1} << 63 : 0;
-
-  type operator()(T value) const noexcept {
-    if constexpr (kFlip != 0) return static_cast<type>(value ^ kFlip);
-    else return static_cast<type>(value);
-  }
-  static T back(type value) noexcept {
-    if constexpr (kFlip != 0) return static_cast<T>(value) ^ kFlip;
-    else return static_cast<T>(value);
-  }
-  static constexpr type lowest() noexcept {
-    return std::is_floating_point_v<type> ? -std::numeric_limits<type>::infinity() : std::numeric_limits<type>::min();
-  }
+  type operator()(T value) const noexcept { return value; }
 };
 
-template <class T, class I>
-class MaxSink {
+template <class V>
+constexpr V worst_value(Extreme extreme) noexcept {
+  using Limits = std::numeric_limits<V>;
+  if (extreme == Extreme::max) return Limits::has_infinity ? -Limits::infinity() : Limits::min();
+  return Limits::has_infinity ? Limits::infinity() : Limits::max();
+}
+
+template <class T, class V, class I>
+class ExtremeSink {
  public:
-  using V = typename Comparable<T>::type;
   using P = LanePosition<V>;
 
-  MaxSink(const PoolView& view, T* output, I* indices) : inner_(view.inner), output_(output), indices_(indices) {}
+  ExtremeSink(T* output, I* indices) : output_(output), indices_(indices) {}
 
-  V* place(Index offset, const RowBlock& block) const noexcept {
-    return Comparable<T>::kIsCopy && block.lanes == inner_ ? reinterpret_cast<V*>(output_ + offset) : nullptr;
+  V* place(Index offset) const noexcept {
+    if constexpr (std::is_same_v<T, V>) return output_ + offset;
+    else return nullptr;
   }
-  P* place_positions(Index offset, const RowBlock& block) const noexcept {
-    return std::is_same_v<P, I> && block.lanes == inner_ ? reinterpret_cast<P*>(indices_ + offset) : nullptr;
+  P* place_positions(Index offset) const noexcept {
+    if constexpr (std::is_same_v<P, I>) return indices_ + offset;
+    else return nullptr;
   }
-  void finish(Index, Index, Index offset, const RowBlock& block, const V* values, const P* positions) const noexcept {
-    const bool has_values = place(offset, block) != nullptr;
-    const bool has_positions = indices_ == nullptr || place_positions(offset, block) != nullptr;
-    for_each_stretch(block, inner_, [&](Index from, Index to, Index count) {
-      for (Index i = 0; i < count && !has_values; ++i) output_[offset + to + i] = Comparable<T>::back(values[from + i]);
-      for (Index i = 0; i < count && !has_positions; ++i)
-        indices_[offset + to + i] = static_cast<I>(positions[from + i]);
-    });
+  void finish(const FinishedRows<V>& rows) const noexcept {
+    for (Index y = 0; y < rows.y.count; ++y) {
+      const Index offset = rows.offset + y * rows.output_pitch;
+      for (Index i = 0; i < rows.block.elements() && !std::is_same_v<T, V>; ++i)
+        output_[offset + i] = static_cast<T>(rows.values[y * rows.pitch + i]);
+      for (Index i = 0; i < rows.block.elements() && indices_ != nullptr && !std::is_same_v<P, I>; ++i)
+        indices_[offset + i] = static_cast<I>(rows.positions[y * rows.positions_pitch + i]);
+    }
   }
 
  private:
-  Index inner_;
   T* output_;
   I* indices_;
 };
 
-// Maxima of the elements as Convert sees them.
-template <class T, class I, class Convert>
-void reduce_maxima(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads) {
-  using V = typename Comparable<T>::type;
+// Extremes of the elements as Convert sees them.
+template <class T, class V, class I, class Convert>
+void reduce_extremes(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
+                     int num_threads) {
   const PoolView view = forward_view_of_maxima(geometry);
   const PoolKernels<V>& kernels = pool_kernels<V>(*selected_kernels());
-  const ReductionKernels<V>& maximum = indices == nullptr ? kernels.max : kernels.max_with_positions;
-  const RowReducer<T, V, Convert> rows(view, kernels, maximum, {}, Comparable<T>::lowest());
-  run_windows<V>(view, rows, maximum, kernels.lanes, indices != nullptr, MaxSink<T, I>(view, output, indices), input,
+  const bool has_positions = indices != nullptr, is_max = extreme == Extreme::max;
+  const ReductionKernels<V>& reduction = has_positions ? (is_max ? kernels.max_with_positions : kernels.min_with_positions)
+                                                       : (is_max ? kernels.max : kernels.min);
+  const RowReducer<T, V, Convert> rows(view, kernels, reduction, has_positions, true, {}, worst_value<V>(extreme));
+  run_windows<V>(view, rows, reduction, kernels.lanes, has_positions, ExtremeSink<T, V, I>(output, indices), input,
                  num_threads);
 }
 
-template <class T, class I, class Convert>
-void reduce_maxima_side_by_side(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads) {
+template <class T, class I>
+void compare_elements(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
+                      int num_threads) {
+  using Plain = Comparable<T, false>;
+  using Placed = Comparable<T, true>;
+  if (indices == nullptr)
+    reduce_extremes<T, typename Plain::type, I, Plain>(geometry, extreme, input, output, indices, num_threads);
+  else reduce_extremes<T, typename Placed::type, I, Placed>(geometry, extreme, input, output, indices, num_threads);
+}
+
+template <class T, class I>
+void compare_side_by_side(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
+                          int num_threads) {
   const PlaneBlocks<T> blocks(geometry, num_threads);
   blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {
     const T* source = blocks.bring(block.input, first, input, carver);
     T* target = carver.template take<T>(block.output.elements());
     I* places = indices == nullptr ? nullptr : carver.template take<I>(block.output.elements());
-    reduce_maxima<T, I, Convert>(block, source, target, places, num_threads);
+    compare_elements<T, I>(block, extreme, source, target, places, num_threads);
     blocks.take_apart(block.output, first, target, output);
     if (indices != nullptr) blocks.take_apart(block.output, first, places, indices);
   });
@@ -97,26 +102,27 @@ void reduce_maxima_side_by_side(const PoolGeometry& geometry, const T* input, T*
 }  // namespace
 
 template <class T, class I>
-void max_pool_forward(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads) {
+void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
+                          int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::max_forward) == PoolAlgorithm::reference)
-    return reference::max_pool_forward(geometry, input, output, indices, num_threads);
+    return reference::extreme_pool_forward(geometry, extreme, input, output, indices, num_threads);
   if constexpr (std::is_floating_point_v<T>)
     if (pays_side_by_side(geometry, kMostUneven))
-      return reduce_maxima_side_by_side<T, I, Comparable<T>>(geometry, input, output, indices, num_threads);
-  reduce_maxima<T, I, Comparable<T>>(geometry, input, output, indices, num_threads);
+      return compare_side_by_side(geometry, extreme, input, output, indices, num_threads);
+  compare_elements(geometry, extreme, input, output, indices, num_threads);
 }
 
 template <class T>
 void max_magnitude(const PoolGeometry& geometry, const T* input, T* output, std::int32_t* indices, int num_threads) {
-  reduce_maxima<T, std::int32_t, Magnitude<T>>(geometry, input, output, indices, num_threads);
+  reduce_extremes<T, T, std::int32_t, Magnitude<T>>(geometry, Extreme::max, input, output, indices, num_threads);
 }
 
 template void max_magnitude(const PoolGeometry&, const float*, float*, std::int32_t*, int);
 template void max_magnitude(const PoolGeometry&, const double*, double*, std::int32_t*, int);
 
-#define CONVPOOL_MAX_FORWARD(T)                                                          \
-  template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int32_t*, int); \
-  template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int64_t*, int);
+#define CONVPOOL_MAX_FORWARD(T) \
+  template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int32_t*, int); \
+  template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int64_t*, int);
 CONVPOOL_MAX_FORWARD(float)
 CONVPOOL_MAX_FORWARD(double)
 CONVPOOL_MAX_FORWARD(std::int8_t)

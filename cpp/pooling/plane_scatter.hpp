@@ -95,4 +95,51 @@ void scatter_band(const ScatterTask& task, Index pooled_plane, T* full, U* poole
     }
 }
 
+// Channels first and many planes: a few of them at once, so that additions to one element (neighbouring windows often
+// share their maximum) do not wait for each other. What lies behind `zeroed` is 0 or more; places are zeroed in front of
+// the first element that names one of them, while they are in the cache.
+template <class T, class I, int kPlanes, class Place>
+class PlaneGroup {
+ public:
+  PlaneGroup(Index full_plane, Index pooled_plane, Place place)
+      : full_plane_(full_plane), pooled_plane_(pooled_plane), place_(place) {}
+
+  // `planes` <= kPlanes neighbours.
+  void run(int planes, T* full, const T* pooled, const I* indices) const noexcept {
+    if (planes == kPlanes) return run_exactly<kPlanes>(full, pooled, indices);
+    for (int plane = 0; plane < planes; ++plane)
+      run_exactly<1>(full + plane * full_plane_, pooled + plane * pooled_plane_, indices + plane * pooled_plane_);
+  }
+
+ private:
+  template <int Planes>
+  void run_exactly(T* full, const T* pooled, const I* indices) const noexcept {
+    Index zeroed[Planes] = {};
+    for (Index i = 0; i < pooled_plane_; ++i)
+#pragma GCC unroll 4
+      for (int plane = 0; plane < Planes; ++plane) {
+        T* target = full + plane * full_plane_;
+        const Index at = indices[plane * pooled_plane_ + i];
+        if (static_cast<std::size_t>(at) >= static_cast<std::size_t>(zeroed[plane])) {
+          // Looked at once more: another thread may write to the caller's array after it was checked.
+          if (static_cast<std::size_t>(at) >= static_cast<std::size_t>(full_plane_)) continue;
+          zeroed[plane] = zero_up_to(at, zeroed[plane], target);
+        }
+        place_(target[at], pooled[plane * pooled_plane_ + i]);
+      }
+    for (int plane = 0; plane < Planes; ++plane)
+      std::fill(full + plane * full_plane_ + zeroed[plane], full + (plane + 1) * full_plane_, T{0});
+  }
+
+  Index zero_up_to(Index at, Index zeroed, T* target) const noexcept {
+    constexpr Index kAhead = 512;
+    const Index stop = std::min(at + kAhead, full_plane_);
+    std::fill(target + zeroed, target + stop, T{0});
+    return stop;
+  }
+
+  Index full_plane_, pooled_plane_;
+  Place place_;
+};
+
 }  // namespace convpool

@@ -37,6 +37,11 @@ Shares divisor_shares(const PoolGeometry& geometry) {
 
 ViewAxis forward_axis(const Axis& window) {
   ViewAxis axis{window.input, window.output, window.dilation, window.largest_window(), {}, window};
+  if (!window.is_adaptive && window.dilation == 1) {
+    axis.length = window.kernel;
+    axis.begin = -window.pad_low;
+    axis.stride = window.stride;
+  }
   for (Index target = 0; target < axis.targets; ++target) {
     const WindowTaps taps = window.taps(target);
     axis.reads.push_back({taps.first, taps.count});
@@ -46,6 +51,10 @@ ViewAxis forward_axis(const Axis& window) {
 
 ViewAxis backward_axis(const Axis& window) {
   ViewAxis axis{window.output, window.input, 1, window.largest_cover(), {}, window};
+  if (!window.is_adaptive && window.dilation == 1 && window.stride == 1) {
+    axis.length = window.kernel;
+    axis.begin = window.pad_low - (window.kernel - 1);
+  }
   for (Index target = 0; target < axis.targets; ++target) {
     const CoveringWindows covering = window.covering(target);
     axis.reads.push_back({covering.first, covering.count});

@@ -26,8 +26,12 @@ struct ViewAxis {
   Index most_reads;
   std::vector<Range> reads;  // of every target: first source, and how many
   Axis window;               // the geometry, whatever the direction
+  // Targets of one length: target t reads [begin + t * stride, + length) of the sources that exist. 0: they are not.
+  Index length = 0, begin = 0, stride = 1;
 
   const Range& of(Index target) const noexcept { return reads[static_cast<std::size_t>(target)]; }
+  // Whether windows leave sources out between them.
+  bool has_gaps() const noexcept { return length > 0 && stride > length; }
   // Sources between the first and the last one that some consecutive targets read.
   Range span(Range targets) const noexcept;
   // The longest such span when the targets are cut into blocks.

@@ -1,7 +1,7 @@
 // Contract of the pooling room. Arrays are C-contiguous in the geometry's layout; everything is validated already, the
 // indices too (import_indices).
 //
-// Max: the first maximum in row-major window order, the first NaN if there is one. Average: sum / divisor. LP:
+// Max, min: the first extreme in row-major window order, the first NaN if there is one. Average: sum / divisor. LP:
 // (sum of |x|^p)^(1/p). Backward passes are the adjoints; an element read by several windows sums their gradients.
 // Every output has one order of summation, whatever the number of threads.
 #pragma once
@@ -15,16 +15,33 @@ enum class Ties { first, all, split };
 
 enum class PoolPass { max_forward, max_backward, avg_forward, avg_backward, lp_forward, lp_backward };
 
+// Which end of the order of its elements a window looks for.
+enum class Extreme { max, min };
+
 // T: float, double, any integer. I: std::int32_t or, for planes of 2**31 elements and more, std::int64_t.
 // `indices` may be null; they are flat positions in the spatial plane of one (n, c).
 template <class T, class I>
-void max_pool_forward(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads);
+void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
+                          int num_threads);
+
+// Indices that a caller has kept, or null. Each inside its own window is what a forward pass makes, and what gradients
+// are found fastest from; any others that lie in the plane are followed too.
+template <class I>
+struct GivenIndices {
+  const I* data = nullptr;
+  bool are_in_windows = false;
+};
+
+// Whether indices lie in their windows, as far as that matters here: then they lie in the plane as well, and need no
+// import_indices().
+template <class I>
+GivenIndices<I> examine_indices(const PoolGeometry& geometry, const I* indices, int num_threads);
 
 // All backward passes: T float or double. With ties = first either of `input` and `indices` may be null, else only
 // `indices` and it is not read.
 template <class T, class I>
-void max_pool_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, const I* indices, Ties ties,
-                       T* grad_input, int num_threads);
+void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input,
+                           GivenIndices<I> indices, Ties ties, T* grad_input, int num_threads);
 
 template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads);

@@ -23,6 +23,12 @@ inline bool pays_side_by_side(const PoolGeometry& geometry, Index most_uneven) n
   return row.input <= (is_uneven ? most_uneven : kShortRow);
 }
 
+// The windows of a problem, as those of planes side by side.
+inline PoolGeometry side_by_side(PoolGeometry geometry) noexcept {
+  for (Extents* extents : {&geometry.input, &geometry.output}) extents->layout = Layout::channels_last;
+  return geometry;
+}
+
 // The planes of a problem, block by block. T: the element type of its arrays.
 template <class T>
 class PlaneBlocks {

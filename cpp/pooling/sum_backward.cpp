@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "pooling/average_divisor.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/row_spreader.hpp"
@@ -16,28 +17,18 @@ namespace {
 
 constexpr Index kMostUneven = 10;  // elements of a row of uneven windows that is worth a transpose
 
-// scaled[i] = gradients[i] / divisor of window (z, y, column + i * column_step).
+// scaled = gradients / divisor.
 template <class T>
 class AverageScale {
  public:
-  explicit AverageScale(const PoolView& view) : view_(view) {
-    for (const double share : view.shares[2]) column_shares_.push_back(static_cast<T>(share));
-  }
-  void operator()(const T* gradients, Index z, Index y, Index column, Index column_step, Index count,
+  explicit AverageScale(const AverageDivisor<T>& divisor) : divisor_(divisor) {}
+  void operator()(const T* gradients, Index z, Index y, Index column, Index columns, Index lanes,
                   T* scaled) const noexcept {
-    const T row_share =
-        static_cast<T>(view_.shares[0][static_cast<std::size_t>(z)] * view_.shares[1][static_cast<std::size_t>(y)]);
-    const T* shares = column_shares_.data() + column;
-    if (column_step == 0) {
-      for (Index i = 0; i < count; ++i) scaled[i] = gradients[i] / (shares[0] * row_share);
-    } else {
-      for (Index i = 0; i < count; ++i) scaled[i] = gradients[i] / (shares[i] * row_share);
-    }
+    divisor_.divide(z, y, column, columns, lanes, gradients, scaled);
   }
 
  private:
-  const PoolView& view_;
-  std::vector<T> column_shares_;
+  const AverageDivisor<T>& divisor_;
 };
 
 // scaled[i] = gradient * norm^(1 - p), 0 where the norm is 0.
@@ -47,7 +38,8 @@ class NormScale {
   NormScale(const T* grad_output, const T* output, double norm_type)
       : grad_output_(grad_output), output_(output), norm_type_(norm_type) {}
 
-  void operator()(const T* gradients, Index, Index, Index, Index, Index count, double* scaled) const noexcept {
+  void operator()(const T* gradients, Index, Index, Index, Index columns, Index lanes, double* scaled) const noexcept {
+    const Index count = columns * lanes;
     const T* norms = output_ + (gradients - grad_output_);
     for (Index i = 0; i < count; ++i) {
       const double gradient = gradients[i], norm = norms[i];
@@ -67,21 +59,13 @@ class NormScale {
 template <class T>
 class PlainSink {
  public:
-  PlainSink(const PoolView& view, T* grad_input) : inner_(view.inner), grad_input_(grad_input) {}
+  explicit PlainSink(T* grad_input) : grad_input_(grad_input) {}
 
-  T* place(Index offset, const RowBlock& block) const noexcept {
-    return block.lanes == inner_ ? grad_input_ + offset : nullptr;
-  }
-  LanePosition<T>* place_positions(Index, const RowBlock&) const noexcept { return nullptr; }
-  void finish(Index, Index, Index offset, const RowBlock& block, const T* sums, LanePosition<T>*) const noexcept {
-    if (sums == grad_input_ + offset) return;
-    for_each_stretch(block, inner_, [&](Index from, Index to, Index count) {
-      std::copy_n(sums + from, count, grad_input_ + offset + to);
-    });
-  }
+  T* place(Index offset) const noexcept { return grad_input_ + offset; }
+  LanePosition<T>* place_positions(Index) const noexcept { return nullptr; }
+  void finish(const FinishedRows<T>&) const noexcept {}
 
  private:
-  Index inner_;
   T* grad_input_;
 };
 
@@ -89,19 +73,20 @@ class PlainSink {
 template <class T>
 class NormSink {
  public:
-  NormSink(const PoolView& view, const T* input, double norm_type, T* grad_input)
-      : inner_(view.inner), input_(input), norm_type_(norm_type), grad_input_(grad_input) {}
+  NormSink(const T* input, double norm_type, T* grad_input)
+      : input_(input), norm_type_(norm_type), grad_input_(grad_input) {}
 
-  double* place(Index, const RowBlock&) const noexcept { return nullptr; }
-  LanePosition<double>* place_positions(Index, const RowBlock&) const noexcept { return nullptr; }
-  void finish(Index, Index, Index offset, const RowBlock& block, const double* sums,
-              LanePosition<double>*) const noexcept {
-    for_each_stretch(block, inner_, [&](Index from, Index to, Index count) {
-      for (Index i = 0; i < count; ++i) {
-        const double value = input_[offset + to + i];
-        grad_input_[offset + to + i] = value == 0 ? T{0} : static_cast<T>(slope(value) * sums[from + i]);
+  double* place(Index) const noexcept { return nullptr; }
+  LanePosition<double>* place_positions(Index) const noexcept { return nullptr; }
+  void finish(const FinishedRows<double>& rows) const noexcept {
+    for (Index y = 0; y < rows.y.count; ++y) {
+      const Index offset = rows.offset + y * rows.output_pitch;
+      const double* sums = rows.values + y * rows.pitch;
+      for (Index i = 0; i < rows.block.elements(); ++i) {
+        const double value = input_[offset + i];
+        grad_input_[offset + i] = value == 0 ? T{0} : static_cast<T>(slope(value) * sums[i]);
       }
-    });
+    }
   }
 
  private:
@@ -110,7 +95,6 @@ class NormSink {
     if (norm_type_ == 1) return value > 0 ? 1 : value < 0 ? -1 : value;
     return std::copysign(std::pow(std::fabs(value), norm_type_ - 1), value);
   }
-  Index inner_;
   const T* input_;
   double norm_type_;
   T* grad_input_;
@@ -133,9 +117,10 @@ void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* gr
   }
   const PoolView view = backward_view(geometry);
   const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
-  const AverageScale<T> scale(view);
+  const AverageDivisor<T> divisor(view, kernels);
+  const AverageScale<T> scale(divisor);
   const RowSpreader<T, T, AverageScale<T>> rows(view, kernels, scale);
-  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T>(view, grad_input), grad_output,
+  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T>(grad_input), grad_output,
                  num_threads);
 }
 
@@ -149,7 +134,7 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
   const PoolKernels<double>& kernels = pool_kernels<double>(*selected_kernels());
   const NormScale<T> scale(grad_output, output, norm_type);
   const RowSpreader<T, double, NormScale<T>> rows(view, kernels, scale);
-  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false, NormSink<T>(view, input, norm_type, grad_input),
+  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false, NormSink<T>(input, norm_type, grad_input),
                       grad_output, num_threads);
 }
 

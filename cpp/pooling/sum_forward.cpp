@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "pooling/average_divisor.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/power.hpp"
@@ -27,60 +28,36 @@ struct Unchanged {
 template <class T>
 class AverageSink {
  public:
-  AverageSink(const PoolView& view, const PoolKernels<T>& kernels, T* output)
-      : view_(view), kernels_(kernels), output_(output) {
-    for (const double share : view.shares[2]) column_shares_.push_back(static_cast<T>(share));
-  }
+  AverageSink(const AverageDivisor<T>& divisor, T* output) : divisor_(divisor), output_(output) {}
 
-  T* place(Index offset, const RowBlock& block) const noexcept {
-    return block.lanes == view_.inner ? output_ + offset : nullptr;
-  }
-  LanePosition<T>* place_positions(Index, const RowBlock&) const noexcept { return nullptr; }
-
-  void finish(Index z, Index y, Index offset, const RowBlock& block, T* sums, LanePosition<T>*) const noexcept {
-    divide(z, y, block, sums);
-    if (sums == output_ + offset) return;
-    for_each_stretch(block, view_.inner, [&](Index from, Index to, Index count) {
-      std::copy_n(sums + from, count, output_ + offset + to);
-    });
+  T* place(Index offset) const noexcept { return output_ + offset; }
+  LanePosition<T>* place_positions(Index) const noexcept { return nullptr; }
+  void finish(const FinishedRows<T>& rows) const noexcept {
+    divisor_.divide_rows(rows.z, rows.y, rows.block, rows.values, rows.pitch);
   }
 
  private:
-  void divide(Index z, Index y, const RowBlock& block, T* sums) const noexcept {
-    const double row_share =
-        view_.shares[0][static_cast<std::size_t>(z)] * view_.shares[1][static_cast<std::size_t>(y)];
-    const T* shares = column_shares_.data() + block.column;
-    if (view_.inner == 1) return kernels_.divide(block.columns, shares, static_cast<T>(row_share), sums);
-    for (Index column = 0, next = 0; column < block.columns; column = next) {
-      while (next < block.columns && shares[next] == shares[column]) ++next;
-      const T divisor = shares[column] * static_cast<T>(row_share);
-      kernels_.divide((next - column) * block.lanes, nullptr, divisor, sums + column * block.lanes);
-    }
-  }
-
-  const PoolView& view_;
-  const PoolKernels<T>& kernels_;
+  const AverageDivisor<T>& divisor_;
   T* output_;
-  std::vector<T> column_shares_;
 };
 
 // V: the type summed in; finish_value: V -> T.
 template <class T, class V, class FinishValue>
 class NormSink {
  public:
-  NormSink(const PoolView& view, FinishValue finish_value, T* output)
-      : inner_(view.inner), finish_value_(finish_value), output_(output) {}
+  NormSink(FinishValue finish_value, T* output) : finish_value_(finish_value), output_(output) {}
 
-  V* place(Index, const RowBlock&) const noexcept { return nullptr; }
-  LanePosition<V>* place_positions(Index, const RowBlock&) const noexcept { return nullptr; }
-  void finish(Index, Index, Index offset, const RowBlock& block, const V* sums, LanePosition<V>*) const noexcept {
-    for_each_stretch(block, inner_, [&](Index from, Index to, Index count) {
-      for (Index i = 0; i < count; ++i) output_[offset + to + i] = static_cast<T>(finish_value_(sums[from + i]));
-    });
+  V* place(Index) const noexcept { return nullptr; }
+  LanePosition<V>* place_positions(Index) const noexcept { return nullptr; }
+  void finish(const FinishedRows<V>& rows) const noexcept {
+    for (Index y = 0; y < rows.y.count; ++y) {
+      T* target = output_ + rows.offset + y * rows.output_pitch;
+      const V* sums = rows.values + y * rows.pitch;
+      for (Index i = 0; i < rows.block.elements(); ++i) target[i] = static_cast<T>(finish_value_(sums[i]));
+    }
   }
 
  private:
-  Index inner_;
   FinishValue finish_value_;
   T* output_;
 };
@@ -91,9 +68,9 @@ void sum_powers(const PoolGeometry& geometry, const T* input, Term term, FinishV
                 int num_threads) {
   const PoolView view = forward_view(geometry);
   const PoolKernels<double>& kernels = pool_kernels<double>(*selected_kernels());
-  const RowReducer<T, double, Term> rows(view, kernels, kernels.sum, term, 0.0);
+  const RowReducer<T, double, Term> rows(view, kernels, kernels.sum, false, false, term, 0.0);
   run_windows<double>(view, rows, kernels.sum, kernels.lanes, false,
-                      NormSink<T, double, FinishValue>(view, finish_value, output), input, num_threads);
+                      NormSink<T, double, FinishValue>(finish_value, output), input, num_threads);
 }
 
 // forward(block, source, target, num_threads) for all planes.
@@ -122,12 +99,12 @@ void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, i
   const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
   if (is_one_window(view)) {
     const T divisor = static_cast<T>(geometry.divisor_of(0, 0, 0));
-    const auto divide = [&](T* sums, Index count) { kernels.divide(count, nullptr, divisor, sums); };
+    const auto divide = [&](T* sums, Index count) { kernels.divide(count, sums, divisor, sums); };
     return reduce_planes<T>(view, kernels.sum, input, output, nullptr, divide, num_threads);
   }
-  const RowReducer<T, T, Unchanged<T>> rows(view, kernels, kernels.sum, {}, T{0});
-  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T>(view, kernels, output), input,
-                 num_threads);
+  const RowReducer<T, T, Unchanged<T>> rows(view, kernels, kernels.sum, false, false, {}, T{0});
+  const AverageDivisor<T> divisor(view, kernels);
+  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T>(divisor, output), input, num_threads);
 }
 
 template <class T>

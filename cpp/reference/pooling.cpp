@@ -68,7 +68,7 @@ void for_each_tap(const PoolGeometry& geometry, const Window& window, Body&& bod
 }
 
 template <class T>
-struct Maximum {
+struct Found {
   T value{};
   int64_t offset = -1;
   int64_t position = -1;
@@ -76,14 +76,15 @@ struct Maximum {
 
 // Absolute values are compared where `by_magnitude`.
 template <class T>
-Maximum<T> first_maximum(const PoolGeometry& geometry, const Window& window, const T* plane,
-                         bool by_magnitude = false) {
-  Maximum<T> best;
+Found<T> first_extreme(const PoolGeometry& geometry, Extreme extreme, const Window& window, const T* plane,
+                       bool by_magnitude = false) {
+  Found<T> best;
   for_each_tap(geometry, window, [&](int64_t offset, int64_t position) {
     T value = plane[offset];
     if constexpr (std::is_floating_point_v<T>) value = by_magnitude ? std::fabs(value) : value;
     const bool is_first_nan = value != value && best.value == best.value;
-    if (best.position < 0 || value > best.value || is_first_nan) best = {value, offset, position};
+    const bool is_better = extreme == Extreme::max ? value > best.value : value < best.value;
+    if (best.position < 0 || is_better || is_first_nan) best = {value, offset, position};
   });
   return best;
 }
@@ -94,17 +95,17 @@ void zero_plane(const Extents& extents, T* plane) noexcept {
   for (int64_t i = 0; i < extents.plane(); ++i) plane[i * step] = T{0};
 }
 
-// Adds a window's gradient to every element equal to its maximum (NaN equals NaN here).
+// Adds a window's gradient to every element equal to its extreme (NaN equals NaN here).
 template <class T>
-void spread_over_ties(const PoolGeometry& geometry, const Window& window, const T* plane, T gradient, bool is_split,
-                      T* grad_plane) {
-  const T largest = first_maximum(geometry, window, plane).value;
-  const auto is_maximum = [largest](T value) { return value == largest || (value != value && largest != largest); };
+void spread_over_ties(const PoolGeometry& geometry, Extreme extreme, const Window& window, const T* plane, T gradient,
+                      bool is_split, T* grad_plane) {
+  const T found = first_extreme(geometry, extreme, window, plane).value;
+  const auto is_tie = [found](T value) { return value == found || (value != value && found != found); };
   int64_t ties = 0;
-  for_each_tap(geometry, window, [&](int64_t offset, int64_t) { ties += is_maximum(plane[offset]); });
+  for_each_tap(geometry, window, [&](int64_t offset, int64_t) { ties += is_tie(plane[offset]); });
   const T share = is_split ? gradient / static_cast<T>(ties) : gradient;
   for_each_tap(geometry, window, [&](int64_t offset, int64_t) {
-    if (is_maximum(plane[offset])) grad_plane[offset] += share;
+    if (is_tie(plane[offset])) grad_plane[offset] += share;
   });
 }
 
@@ -119,10 +120,11 @@ double sign(double value) noexcept { return value > 0 ? 1 : value < 0 ? -1 : val
 }  // namespace
 
 template <class T, class I>
-void max_pool_forward(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads) {
+void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
+                          int num_threads) {
   for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
     for_each_window(geometry, [&](const Window& window) {
-      const Maximum<T> best = first_maximum(geometry, window, input + input_plane);
+      const Found<T> best = first_extreme(geometry, extreme, window, input + input_plane);
       output[output_plane + window.output] = best.value;
       if (indices != nullptr) indices[output_plane + window.output] = static_cast<I>(best.position);
     });
@@ -130,8 +132,8 @@ void max_pool_forward(const PoolGeometry& geometry, const T* input, T* output, I
 }
 
 template <class T, class I>
-void max_pool_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, const I* indices, Ties ties,
-                       T* grad_input, int num_threads) {
+void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input,
+                           GivenIndices<I> indices, Ties ties, T* grad_input, int num_threads) {
   const int64_t step = geometry.input.axis_stride(2);
   for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
     T* grad_plane = grad_input + input_plane;
@@ -139,11 +141,12 @@ void max_pool_backward(const PoolGeometry& geometry, const T* grad_output, const
     for_each_window(geometry, [&](const Window& window) {
       const int64_t output = output_plane + window.output;
       if (ties != Ties::first) {
-        spread_over_ties(geometry, window, input + input_plane, grad_output[output], ties == Ties::split, grad_plane);
-      } else if (indices != nullptr) {
-        grad_plane[indices[output] * step] += grad_output[output];
+        spread_over_ties(geometry, extreme, window, input + input_plane, grad_output[output], ties == Ties::split,
+                         grad_plane);
+      } else if (indices.data != nullptr) {
+        grad_plane[indices.data[output] * step] += grad_output[output];
       } else {
-        grad_plane[first_maximum(geometry, window, input + input_plane).offset] += grad_output[output];
+        grad_plane[first_extreme(geometry, extreme, window, input + input_plane).offset] += grad_output[output];
       }
     });
   });
@@ -178,7 +181,7 @@ void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_t
       const T* plane = input + input_plane;
       T& target = output[output_plane + window.output];
       if (std::isinf(norm_type)) {
-        target = first_maximum(geometry, window, plane, true).value;
+        target = first_extreme(geometry, Extreme::max, window, plane, true).value;
         return;
       }
       double sum = 0;
@@ -198,7 +201,7 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
     for_each_window(geometry, [&](const Window& window) {
       const double gradient = grad_output[output_plane + window.output];
       if (std::isinf(norm_type)) {
-        const int64_t offset = first_maximum(geometry, window, plane, true).offset;
+        const int64_t offset = first_extreme(geometry, Extreme::max, window, plane, true).offset;
         grad_plane[offset] += static_cast<T>(gradient * sign(plane[offset]));
         return;
       }
@@ -213,9 +216,9 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
   });
 }
 
-#define CONVPOOL_MAX_FORWARD(T)                                                          \
-  template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int32_t*, int); \
-  template void max_pool_forward(const PoolGeometry&, const T*, T*, std::int64_t*, int);
+#define CONVPOOL_MAX_FORWARD(T)                                                                           \
+  template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int32_t*, int); \
+  template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int64_t*, int);
 CONVPOOL_MAX_FORWARD(float)
 CONVPOOL_MAX_FORWARD(double)
 CONVPOOL_MAX_FORWARD(std::int8_t)
@@ -228,8 +231,8 @@ CONVPOOL_MAX_FORWARD(std::uint32_t)
 CONVPOOL_MAX_FORWARD(std::uint64_t)
 
 #define CONVPOOL_REAL_PASSES(T)                                                                                 \
-  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int32_t*, Ties, T*, int); \
-  template void max_pool_backward(const PoolGeometry&, const T*, const T*, const std::int64_t*, Ties, T*, int); \
+  template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int32_t>, Ties, T*, int); \
+  template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int64_t>, Ties, T*, int); \
   template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);                                       \
   template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);                                      \
   template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);                                \

@@ -7,10 +7,11 @@
 namespace convpool::reference {
 
 template <class T, class I>
-void max_pool_forward(const PoolGeometry& geometry, const T* input, T* output, I* indices, int num_threads);
+void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
+                          int num_threads);
 template <class T, class I>
-void max_pool_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, const I* indices, Ties ties,
-                       T* grad_input, int num_threads);
+void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input,
+                           GivenIndices<I> indices, Ties ties, T* grad_input, int num_threads);
 template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads);
 template <class T>

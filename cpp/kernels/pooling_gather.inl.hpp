@@ -1,0 +1,78 @@
+// Gradients of maxima: every input element sums the gradients of those windows over it whose place is its own.
+//
+// Numerics:  sums start at 0 and add in the order of the taps, as a scatter in row-major order does; adding 0 where the
+//            place is another changes no bit.
+// Cost:      two loads, a comparison and a masked addition per tap and vector; every element is written once.
+
+// As many places as a vector of T has lanes, as wide as T.
+template <class T, bool IsPartial>
+static inline __attribute__((always_inline)) Vector<LanePosition<T>> load_places(const std::int32_t* source,
+                                                                                Index count) {
+  if constexpr (sizeof(T) == sizeof(std::int32_t)) {
+    return load_lanes<IsPartial>(source, count);
+  } else {
+    typedef std::int32_t Half __attribute__((vector_size(CONVPOOL_VECTOR_BYTES / 2)));
+    Half half{};
+    __builtin_memcpy(&half, source, IsPartial ? static_cast<unsigned long>(count) * sizeof(std::int32_t) : sizeof half);
+    return __builtin_convertvector(half, Vector<LanePosition<T>>);
+  }
+}
+
+template <class T, int Vectors, bool IsPartial>
+static inline __attribute__((always_inline)) void gather_channel_block(const ChannelGather<T>& g, Index column,
+                                                                      Index lane) {
+  using P = LanePosition<T>;
+  constexpr int kWidth = kLanes<T>;
+  const Vector<P> own = broadcast(static_cast<P>(g.position + column));
+  const Index count = g.lanes - lane;
+  Vector<T> sum[Vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < Vectors; ++v) sum[v] = Vector<T>{};
+  for (Index row = 0; row < g.rows; ++row) {
+    Index offset = g.row_offsets[row] + g.first[column] + lane;
+    for (Index window = 0; window < g.counts[column]; ++window, offset += g.window_step) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) {
+        const auto is_own = load_places<T, IsPartial>(g.places + offset + v * kWidth, count) == own;
+        sum[v] += is_own ? load_lanes<IsPartial>(g.gradients + offset + v * kWidth, count) : Vector<T>{};
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < Vectors; ++v)
+    store_lanes<IsPartial>(g.out + column * g.out_pitch + lane + v * kWidth, sum[v], count);
+}
+
+template <class T>
+static void gather_channels(const ChannelGather<T>& g) {
+  constexpr int kWidth = kLanes<T>;
+  for (Index column = 0; column < g.columns; ++column) {
+    Index lane = 0;
+    for (; lane + 4 * kWidth <= g.lanes; lane += 4 * kWidth) gather_channel_block<T, 4, false>(g, column, lane);
+    for (; lane + kWidth <= g.lanes; lane += kWidth) gather_channel_block<T, 1, false>(g, column, lane);
+    if (lane < g.lanes) gather_channel_block<T, 1, true>(g, column, lane);
+  }
+}
+
+// All lanes or-ed together.
+template <int Half = kLanes<std::int32_t> / 2>
+static inline __attribute__((always_inline)) std::int32_t any_lane(Vector<std::int32_t> mask) {
+  if constexpr (Half == 0) return mask[0];
+  else return any_lane<Half / 2>(mask | upper_half<std::int32_t, Half>(mask, typename LaneList<kLanes<std::int32_t>>::type{}));
+}
+
+static bool are_inside(const PlaceCheck& check) {
+  using Places = Vector<std::int32_t>;
+  Places is_outside{};
+  for_each_vector<std::int32_t>(check.count, [&](auto part, Index lane) {
+    const Places first = part.load(check.first + lane), last = part.load(check.last + lane);
+    const Places place = part.load(check.places + lane);
+    Places is_inside{};
+    for (Index row = 0; row < check.row_count; ++row) {
+      const Places column = place - check.rows[row];
+      is_inside |= (column >= first) & (column <= last);
+    }
+    is_outside |= part.keep(~is_inside);
+  });
+  return any_lane(is_outside) == 0;
+}

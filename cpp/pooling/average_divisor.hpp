@@ -1,0 +1,60 @@
+// Division of rows of sums, or of gradients, by the number of elements each window averages over.
+#pragma once
+
+#include "pooling/window_reduction.hpp"
+
+namespace convpool {
+
+template <class T>
+class AverageDivisor {
+ public:
+  AverageDivisor(const PoolView& view, const PoolKernels<T>& kernels) : view_(view), kernels_(kernels) {
+    for (const double share : view.shares[2]) {
+      if (runs_.empty() || runs_.back().share != share) runs_.push_back({static_cast<T>(share), 0});
+      ++runs_.back().columns;
+    }
+  }
+
+  // target[i] = source[i] / divisor of window (z, y, column), for `columns` windows of `lanes` channels each. In place
+  // too. Windows at a border average over fewer elements; neighbours of one divisor are divided together.
+  void divide(Index z, Index y, Index column, Index columns, Index lanes, const T* source, T* target) const noexcept {
+    const T row = static_cast<T>(view_.shares[0][static_cast<std::size_t>(z)] *
+                                 view_.shares[1][static_cast<std::size_t>(y)]);
+    Index first = -column;  // of a run, in columns of the block
+    for (const Run& run : runs_) {
+      const Index begin = std::max<Index>(first, 0), stop = std::min(first + run.columns, columns);
+      first += run.columns;
+      if (begin >= stop) continue;
+      const Index count = (stop - begin) * lanes;
+      if (count == 1) target[begin] = source[begin] / (run.share * row);
+      else kernels_.divide(count, source + begin * lanes, run.share * row, target + begin * lanes);
+    }
+  }
+
+  // The same for rows of windows in place, `pitch` elements apart. Neighbours of one divisor are divided together.
+  void divide_rows(Index z, Range y, const RowBlock& block, T* values, Index pitch) const noexcept {
+    const bool is_dense = runs_.size() == 1 && pitch == block.elements();
+    const std::vector<double>& shares = view_.shares[1];
+    for (Index row = y.first, next = row; row < y.stop(); row = next) {
+      next = row + 1;
+      while (is_dense && next < y.stop() && shares[static_cast<std::size_t>(next)] == shares[static_cast<std::size_t>(row)])
+        ++next;
+      T* first = values + (row - y.first) * pitch;
+      if (is_dense) divide(z, row, 0, 1, (next - row) * pitch, first, first);
+      else divide(z, row, block.column, block.columns, block.lanes, first, first);
+    }
+  }
+
+ private:
+  // Neighbouring columns of one divisor.
+  struct Run {
+    T share;
+    Index columns;
+  };
+
+  const PoolView& view_;
+  const PoolKernels<T>& kernels_;
+  std::vector<Run> runs_;
+};
+
+}  // namespace convpool

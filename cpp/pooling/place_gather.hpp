@@ -1,0 +1,19 @@
+// Gradients of maxima by their positions: every input element sums the gradients of the windows over it that name it.
+#pragma once
+
+#include "pooling/pooling.hpp"
+
+namespace convpool {
+
+// Channels last, and few enough windows over an element that looking at all of them is faster than going where they
+// point.
+bool pays_gather(const PoolGeometry& geometry);
+
+// Indices in a window of their own, which are_in_windows() has found or which this library has just made.
+template <class T>
+void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const std::int32_t* indices, T* grad_input,
+                      int num_threads);
+
+bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, int num_threads);
+
+}  // namespace convpool
