@@ -95,7 +95,7 @@ Axis make_adaptive_axis(std::int64_t input, std::int64_t output) {
   return axis;
 }
 
-Axis make_axis(const std::string& function, const std::string& kernel_name, const AxisRequest& request) {
+Axis make_axis(const char* function, const char* kernel_name, const AxisRequest& request) {
   Axis axis{request.input, request.kernel, request.stride, request.dilation, request.pad_low, request.pad_high, 1,
             false};
   if (request.rule != PaddingRule::explicit_pairs) {
@@ -120,7 +120,7 @@ Axis make_axis(const std::string& function, const std::string& kernel_name, cons
   return axis;
 }
 
-void require_real_taps(const std::string& function, const Axis& axis) {
+void require_real_taps(const char* function, const Axis& axis) {
   const auto require = [&](std::int64_t window) {
     if (axis.taps(window).count > 0) return;
     reject(function, "padding", "small enough that every window touches a real element",
