@@ -81,10 +81,9 @@ void reject_type(const char* function, const char* parameter, const std::string&
 
 std::int64_t to_integer(const char* function, const char* parameter, py::handle value) {
   if (!is_integer(value)) reject_type(function, parameter, "an int", value);
-  const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
-  if (!number) throw py::error_already_set();
   int overflow = 0;
-  const std::int64_t result = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  const std::int64_t result = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+  if (result == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
   if (overflow != 0) reject(function, parameter, "an int of at most 64 bits", printed(value));
   return result;
 }

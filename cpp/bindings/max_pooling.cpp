@@ -43,7 +43,7 @@ Object run_max_pool(const char* function, Handle input_object, const Windows& wi
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     if (geometry.input.plane() >= kPlaneOf64BitIndices)
       max_pool_forward(geometry, source, target, static_cast<std::int64_t*>(positions), threads);
     else max_pool_forward(geometry, source, target, static_cast<std::int32_t*>(positions), threads);
@@ -104,7 +104,7 @@ Object run_max_pool_backward(const char* function, Handle grad_object, Handle in
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();
     const T* source = indices ? nullptr : input.array->data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     if (!indices) {
       const bool is_wide = geometry.input.plane() >= kPlaneOf64BitIndices;
       if (is_wide)
@@ -170,7 +170,7 @@ Object max_unpool(Handle input_object, Handle indices_object, Handle kernel_size
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.pooled.elements() + geometry.output.elements());
     indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), threads,
                          [&](auto* positions) { max_unpool_forward(geometry, source, positions, target, threads); });
   });
@@ -199,7 +199,7 @@ Object max_unpool_backward(Handle grad_object, Handle indices_object, Handle lay
     using T = decltype(zero);
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.pooled.elements() + geometry.output.elements());
     indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), threads, [&](auto* positions) {
       convpool::max_unpool_backward(geometry, gradient, positions, target, threads);
     });

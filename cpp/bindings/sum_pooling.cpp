@@ -19,7 +19,7 @@ Object run_avg_pool(const char* function, ArrayArgument& input, const PoolGeomet
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     avg_pool_forward<T>(geometry, source, target, threads);
   });
   return std::move(output);
@@ -35,7 +35,7 @@ Object run_avg_pool_backward(const char* function, ArrayArgument& grad_output, c
     using T = decltype(zero);
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     convpool::avg_pool_backward<T>(geometry, gradient, target, threads);
   });
   return std::move(grad_input);
@@ -105,7 +105,7 @@ Object lp_pool(Handle input_object, Handle norm_type, Handle kernel_size, Handle
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     lp_pool_forward<T>(geometry, source, norm, target, threads);
   });
   return std::move(output);
@@ -132,7 +132,7 @@ Object lp_pool_backward(Handle grad_object, Handle input_object, Handle output_o
     using T = decltype(zero);
     T* target = mutable_data<T>(grad_input);
     const T *gradient = grad_output.data<T>(), *values = input.data<T>(), *norms = output.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     convpool::lp_pool_backward<T>(geometry, gradient, values, norms, norm, target, threads);
   });
   return std::move(grad_input);
