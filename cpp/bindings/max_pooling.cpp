@@ -185,12 +185,7 @@ Object max_unpool_backward(Handle grad_object, Handle indices_object, Handle lay
   Indices indices(function, indices_object);
   const UnpoolGeometry geometry{make_extents(function, "indices", indices.array().shape(), order),
                                 make_extents(function, "grad_output", grad_output.shape(), order)};
-  if (geometry.pooled.rank != geometry.output.rank || geometry.pooled.batch != geometry.output.batch ||
-      geometry.pooled.channels != geometry.output.channels) {
-    reject(function, "indices",
-           "of the rank, batch and channels of grad_output, shape " + to_string(grad_output.shape()),
-           "shape " + to_string(indices.array().shape()));
-  }
+  require_same_planes(function, "indices", geometry.pooled, "grad_output", geometry.output);
   py::array grad_input = make_output(function, "out", out, indices.array().shape(), grad_output.array().dtype(),
                                      {&grad_output, &indices.array()});
   grad_output.make_contiguous();

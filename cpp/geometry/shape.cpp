@@ -69,6 +69,14 @@ void require_shape(const char* function, const char* parameter, const Shape& act
   reject(function, parameter, "of shape " + to_string(expected) + " (" + meaning + ")", "shape " + to_string(actual));
 }
 
+void require_same_planes(const char* function, const char* parameter, const Extents& actual, const char* other_name,
+                         const Extents& other) {
+  if (actual.rank == other.rank && actual.batch == other.batch && actual.channels == other.channels) return;
+  reject(function, parameter,
+         std::string("of the rank, batch and channels of ") + other_name + ", shape " + to_string(other.shape()),
+         "shape " + to_string(actual.shape()));
+}
+
 void require_range(const char* function, const char* parameter, std::int64_t value, std::int64_t least,
                    std::int64_t largest) {
   if (value < least) reject(function, parameter, ">= " + std::to_string(least), std::to_string(value));

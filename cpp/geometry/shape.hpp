@@ -74,6 +74,9 @@ std::string to_string(const Shape& shape);
 std::int64_t checked_product(const char* function, const char* parameter, const Shape& shape);
 void require_shape(const char* function, const char* parameter, const Shape& actual, const Shape& expected,
                    const char* meaning);
+// Arrays that differ at most in their spatial extents.
+void require_same_planes(const char* function, const char* parameter, const Extents& actual, const char* other_name,
+                         const Extents& other);
 void require_range(const char* function, const char* parameter, std::int64_t value, std::int64_t least,
                    std::int64_t largest);
 
