@@ -70,7 +70,7 @@ class WithoutGil {
   }
 
  private:
-  static constexpr std::int64_t kLeastElements = 1024;  // moved; a few microseconds
+  static constexpr std::int64_t kLeastElements = 1024;  // moved; 3 to 20 microseconds
   std::optional<py::gil_scoped_release> released_;
 };
 

@@ -1,7 +1,7 @@
 """Maximum over windows in 1, 2 or 3 spatial dimensions, its gradient, and unpooling.
 
 Arrays are ``(N, C, *spatial)`` or, with ``layout="channels_last"``, ``(N, *spatial, C)``. Every function releases the
-GIL (but for a few microseconds' work) and gives the same bits for every number of threads.
+GIL (unless it moves fewer than 1024 elements) and gives the same bits for every number of threads.
 """
 
 from __future__ import annotations
