@@ -12,6 +12,7 @@ from test_corpus import check_message
 X, W, G = np.ones((2, 4, 6, 6), np.float32), np.ones((6, 2, 3, 3), np.float32), np.ones((2, 6, 4, 4), np.float32)
 POOLED = np.ones((2, 4, 3, 3), np.float32)
 INDICES = np.arange(9, dtype=np.int32).reshape(3, 3) * np.ones((2, 4, 1, 1), np.int32)
+MAXIMA = convpool.max_pool(X, 2, return_indices=True).indices
 
 # What a valid call passes; every other parameter keeps its default.
 VALID = {
@@ -31,6 +32,13 @@ VALID = {
     "adaptive_avg_pool_backward": {"grad_output": POOLED, "input_shape": X.shape, "output_size": 3},
     "max_unpool": {"input": POOLED, "indices": INDICES, "kernel_size": 2},
     "max_unpool_backward": {"grad_output": X, "indices": INDICES},
+    "convert_pool_indices": {
+        "indices": MAXIMA,
+        "input_shape": X.shape,
+        "kernel_size": 2,
+        "source": "pytorch",
+        "target": "window",
+    },
     "conv_output_shape": {"input_shape": X.shape, "weight_shape": W.shape, "groups": 2},
     "conv_transpose_output_shape": {"input_shape": G.shape, "weight_shape": W.shape, "groups": 2},
     "pool_output_shape": {"input_shape": X.shape, "kernel_size": 2},
@@ -142,6 +150,8 @@ WRONG = {
     "return_indices": NOT_BOOLS,
     "count_include_pad": NOT_BOOLS,
     "ties": ["last", "First", "", None, 1, True, b"first", ["first"]],
+    "source": ["PyTorch", "tf", "", None, 1, True, b"onnx", ["onnx"]],
+    "target": ["PyTorch", "tf", "", None, 1, True, b"onnx", ["onnx"]],
     "needs": [
         None,
         True,
@@ -163,6 +173,13 @@ WRONG = {
 
 def parameters(function):
     return inspect.signature(getattr(convpool, function)).parameters
+
+
+def is_required(function, parameter):
+    return parameter in parameters(function) and parameters(function)[parameter].default is inspect.Parameter.empty
+
+
+WINDOWED = [name for name in VALID if is_required(name, "kernel_size")]
 
 
 def cases():
@@ -230,7 +247,7 @@ def test_wrong_values(function, parameter, value):
     [True, 1.5, "2", None, (1, 2.0), 1j, np.float32(1)],
     ids=["bool", "float", "str", "None", "tuple", "complex", "np_float"],
 )
-@pytest.mark.parametrize("function", [name for name in VALID if "kernel_size" in VALID[name]])
+@pytest.mark.parametrize("function", WINDOWED)
 def test_wrong_kinds_are_type_errors(function, value):
     """A wrong kind is a TypeError, a wrong value of the right kind a ValueError."""
     with pytest.raises(TypeError):

@@ -13,7 +13,16 @@ import convpool
 import numpy as np
 import oracle
 import pytest
-from convpool import _core, conv, conv_backward, get_num_threads, num_threads, set_num_threads, show_config
+from convpool import (
+    _core,
+    conv,
+    conv_backward,
+    get_num_threads,
+    max_pool,
+    num_threads,
+    set_num_threads,
+    show_config,
+)
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes and affinity of Linux")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -149,9 +158,16 @@ def test_threads_really_run():
     assert output_of(code, OPENBLAS_NUM_THREADS="1") == ("0 2" if is_parallel else "0 0")
 
 
-def test_the_gil_is_released():
-    """While one thread convolves, another one counts."""
-    x, w = np.ones((8, 64, 48, 48), np.float32), np.ones((64, 64, 3, 3), np.float32)
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(lambda x: conv(x, np.ones((64, 64, 3, 3), np.float32), num_threads=1), id="conv"),
+        pytest.param(lambda x: max_pool(x, 31, 1, 15, num_threads=1), id="max_pool"),
+    ],
+)
+def test_the_gil_is_released(work):
+    """While one thread works, another one counts."""
+    x = np.ones((8, 64, 48, 48), np.float32)
     is_done, counted = threading.Event(), []
 
     def count():
@@ -166,7 +182,7 @@ def test_the_gil_is_released():
     previous = sys.getswitchinterval()
     sys.setswitchinterval(1000)  # only a released lock lets the counter run
     try:
-        conv(x, w, num_threads=1)
+        work(x)
     finally:
         sys.setswitchinterval(previous)
         is_done.set()

@@ -16,22 +16,33 @@ bool is_integer(py::handle value) {
   return PyLong_Check(value.ptr()) || PyObject_IsInstance(value.ptr(), numpy_types().integer) == 1;
 }
 
+// Rules as messages state them.
+using Rule = std::string (*)(int rank);
+
 std::string per_dimension(int rank) { return std::to_string(rank) + (rank == 1 ? " int" : " ints"); }
 
+std::string triple_rule(int rank) { return "an int or a tuple of " + per_dimension(rank); }
+
+std::string optional_triple_rule(int rank) { return triple_rule(rank) + " or None"; }
+
+std::string padding_rule(int rank) {
+  return "an int, " + per_dimension(rank) + ", " + std::to_string(rank) +
+         " (low, high) pair(s), \"valid\", \"same\" or \"same_lower\"";
+}
+
 // Items of a tuple or list of `rank` entries.
-py::tuple items_of(const std::string& function, const std::string& parameter, py::handle value, int rank,
-                   const std::string& rule) {
-  if (!is_sequence(value)) reject_type(function, parameter, rule, value);
+py::tuple items_of(const char* function, const char* parameter, py::handle value, int rank, Rule rule) {
+  if (!is_sequence(value)) reject_type(function, parameter, rule(rank), value);
   const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(value.ptr()));
   if (!items) throw py::error_already_set();
-  if (static_cast<int>(items.size()) != rank) reject(function, parameter, rule, printed(value));
+  if (static_cast<int>(items.size()) != rank) reject(function, parameter, rule(rank), printed(value));
   return items;
 }
 
 bool is_pair(py::handle value) { return is_sequence(value) && PySequence_Size(value.ptr()) == 2; }
 
-PaddingRule padding_rule(const std::string& function, py::handle value) {
-  const std::string text = to_text(function, "padding", value);
+PaddingRule named_padding(const char* function, py::handle value) {
+  const std::string_view text = to_text(function, "padding", value);
   if (text == "valid") return PaddingRule::explicit_pairs;
   if (text == "same") return PaddingRule::same;
   if (text == "same_lower") return PaddingRule::same_lower;
@@ -64,28 +75,27 @@ std::string printed(py::handle value) {
   return static_cast<std::string>(bytes) + (is_long ? "..." : "");
 }
 
-void reject_type(const std::string& function, const std::string& parameter, const std::string& rule, py::handle value) {
+void reject_type(const char* function, const char* parameter, const std::string& rule, py::handle value) {
   throw InvalidType(must_be(function, parameter, rule, printed(value) + " of type " + Py_TYPE(value.ptr())->tp_name));
 }
 
-std::int64_t to_integer(const std::string& function, const std::string& parameter, py::handle value) {
+std::int64_t to_integer(const char* function, const char* parameter, py::handle value) {
   if (!is_integer(value)) reject_type(function, parameter, "an int", value);
-  const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
-  if (!number) throw py::error_already_set();
   int overflow = 0;
-  const std::int64_t result = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  const std::int64_t result = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+  if (result == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
   if (overflow != 0) reject(function, parameter, "an int of at most 64 bits", printed(value));
   return result;
 }
 
-bool to_bool(const std::string& function, const std::string& parameter, py::handle value) {
+bool to_bool(const char* function, const char* parameter, py::handle value) {
   if (value.ptr() == Py_True) return true;
   if (value.ptr() == Py_False) return false;
   if (PyObject_IsInstance(value.ptr(), numpy_types().boolean) != 1) reject_type(function, parameter, "a bool", value);
   return PyObject_IsTrue(value.ptr()) == 1;
 }
 
-double to_real(const std::string& function, const std::string& parameter, py::handle value) {
+double to_real(const char* function, const char* parameter, py::handle value) {
   const bool is_real = PyFloat_Check(value.ptr()) || is_integer(value) || py::hasattr(value, "is_integer");
   if (!is_real || PyBool_Check(value.ptr()) || py::hasattr(value, "__len__"))
     reject_type(function, parameter, "a real number", value);
@@ -97,23 +107,23 @@ double to_real(const std::string& function, const std::string& parameter, py::ha
   return result;
 }
 
-std::string to_text(const std::string& function, const std::string& parameter, py::handle value) {
+std::string_view to_text(const char* function, const char* parameter, py::handle value) {
   if (!PyUnicode_Check(value.ptr())) reject_type(function, parameter, "a str", value);
   Py_ssize_t size = 0;
   const char* text = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
-  if (text != nullptr) return std::string(text, static_cast<std::size_t>(size));
+  if (text != nullptr) return {text, static_cast<std::size_t>(size)};
   PyErr_Clear();  // a lone surrogate: no valid name holds one
   reject(function, parameter, "a str of valid characters", printed(value));
 }
 
-Layout to_layout(const std::string& function, py::handle value) {
-  const std::string text = to_text(function, "layout", value);
+Layout to_layout(const char* function, py::handle value) {
+  const std::string_view text = to_text(function, "layout", value);
   if (text == "channels_first") return Layout::channels_first;
   if (text == "channels_last") return Layout::channels_last;
   reject(function, "layout", R"("channels_first" or "channels_last")", printed(value));
 }
 
-int to_thread_count(const std::string& function, py::handle value) {
+int to_thread_count(const char* function, py::handle value) {
   constexpr std::int64_t kMostThreads = 1024;
   if (value.is_none()) return 0;
   const std::int64_t threads = to_integer(function, "num_threads", value);
@@ -121,26 +131,28 @@ int to_thread_count(const std::string& function, py::handle value) {
   return static_cast<int>(threads);
 }
 
-Shape to_shape(const std::string& function, const std::string& parameter, py::handle value) {
+Shape to_shape(const char* function, const char* parameter, py::handle value) {
   if (!is_sequence(value)) reject_type(function, parameter, "a tuple of ints", value);
+  const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(value.ptr()));
+  if (!items) throw py::error_already_set();
+  if (items.size() > Shape::kCapacity) spatial_rank(function, parameter, items.size());
   Shape shape;
-  for (const py::handle item : py::reinterpret_borrow<py::object>(value))
-    shape.push_back(to_integer(function, parameter, item));
+  for (const py::handle item : items) shape.push_back(to_integer(function, parameter, item));
   return shape;
 }
 
-Triple to_triple(const std::string& function, const std::string& parameter, py::handle value, int rank) {
+Triple to_triple(const char* function, const char* parameter, py::handle value, int rank) {
   Triple result{1, 1, 1};
   if (is_integer(value)) {
     result.fill(to_integer(function, parameter, value));
     return result;
   }
-  const py::tuple items = items_of(function, parameter, value, rank, "an int or a tuple of " + per_dimension(rank));
+  const py::tuple items = items_of(function, parameter, value, rank, triple_rule);
   for (int i = 0; i < rank; ++i) result[i] = to_integer(function, parameter, items[i]);
   return result;
 }
 
-Triple to_optional_triple(const std::string& function, const std::string& parameter, py::handle value, int rank) {
+Triple to_optional_triple(const char* function, const char* parameter, py::handle value, int rank) {
   Triple result{0, 0, 0};
   if (!is_sequence(value)) {
     if (value.is_none()) return result;
@@ -148,8 +160,7 @@ Triple to_optional_triple(const std::string& function, const std::string& parame
     for (const std::int64_t entry : result) require_range(function, parameter, entry, 1, kLargestParameter);
     return result;
   }
-  const py::tuple items =
-      items_of(function, parameter, value, rank, "an int or a tuple of " + per_dimension(rank) + " or None");
+  const py::tuple items = items_of(function, parameter, value, rank, optional_triple_rule);
   for (int i = 0; i < rank; ++i) {
     if (items[i].is_none()) continue;
     result[i] = to_integer(function, parameter, items[i]);
@@ -158,22 +169,20 @@ Triple to_optional_triple(const std::string& function, const std::string& parame
   return result;
 }
 
-void set_padding(const std::string& function, py::handle value, int rank, WindowArguments& window) {
+void set_padding(const char* function, py::handle value, int rank, WindowArguments& window) {
   if (PyUnicode_Check(value.ptr())) {
-    window.rule = padding_rule(function, value);
+    window.rule = named_padding(function, value);
     return;
   }
   if (is_integer(value)) {
     window.pad_low = window.pad_high = to_triple(function, "padding", value, rank);
     return;
   }
-  const std::string rule = "an int, " + per_dimension(rank) + ", " + std::to_string(rank) +
-                           " (low, high) pair(s), \"valid\", \"same\" or \"same_lower\"";
-  const py::tuple items = items_of(function, "padding", value, rank, rule);
+  const py::tuple items = items_of(function, "padding", value, rank, padding_rule);
   for (int i = 0; i < rank; ++i) {
     const py::handle item = items[i];
     if (!is_pair(item)) {
-      if (is_sequence(item)) reject(function, "padding", rule, printed(value));
+      if (is_sequence(item)) reject(function, "padding", padding_rule(rank), printed(value));
       window.pad_low[i] = window.pad_high[i] = to_integer(function, "padding", item);
       continue;
     }
@@ -184,13 +193,13 @@ void set_padding(const std::string& function, py::handle value, int rank, Window
   }
 }
 
-int spatial_rank(const std::string& function, const std::string& parameter, std::size_t dimensions) {
+int spatial_rank(const char* function, const char* parameter, std::size_t dimensions) {
   if (dimensions >= 3 && dimensions <= 5) return static_cast<int>(dimensions) - 2;
   reject(function, parameter, "an array of 3 to 5 dimensions (batch, channels and 1 to 3 spatial)",
          std::to_string(dimensions) + " dimensions");
 }
 
-WindowArguments to_pool_window(const std::string& function, int rank, py::handle kernel_size, py::handle stride,
+WindowArguments to_pool_window(const char* function, int rank, py::handle kernel_size, py::handle stride,
                                py::handle padding, py::handle dilation, py::handle ceil_mode) {
   WindowArguments window;
   window.kernel = to_triple(function, "kernel_size", kernel_size, rank);
@@ -201,7 +210,7 @@ WindowArguments to_pool_window(const std::string& function, int rank, py::handle
   return window;
 }
 
-WindowArguments to_conv_window(const std::string& function, int rank, py::handle stride, py::handle padding,
+WindowArguments to_conv_window(const char* function, int rank, py::handle stride, py::handle padding,
                                py::handle dilation) {
   WindowArguments window;
   window.stride = to_triple(function, "stride", stride, rank);
@@ -210,7 +219,7 @@ WindowArguments to_conv_window(const std::string& function, int rank, py::handle
   return window;
 }
 
-void set_divisor(const std::string& function, py::handle count_include_pad, py::handle divisor_override,
+void set_divisor(const char* function, py::handle count_include_pad, py::handle divisor_override,
                  PoolGeometry& geometry) {
   geometry.divisor =
       to_bool(function, "count_include_pad", count_include_pad) ? Divisor::padded_window : Divisor::real_window;

@@ -13,7 +13,7 @@ using py::detail::npy_api;
 // Looked up only for a subclass of ndarray: importing numpy.ma takes longer than importing this package.
 bool is_masked(py::handle value) { return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray")); }
 
-py::array require_array(const std::string& function, const std::string& parameter, py::handle value) {
+py::array require_array(const char* function, const char* parameter, py::handle value) {
   const bool is_array = py::isinstance<py::array>(value);
   const bool is_plain = is_array && Py_TYPE(value.ptr()) == npy_api::get().PyArray_Type_;
   if (!is_array || (!is_plain && is_masked(value))) {
@@ -45,7 +45,7 @@ std::string name_of(const py::dtype& dtype) {
 
 }  // namespace
 
-ArrayArgument::ArrayArgument(const std::string& function, const std::string& parameter, py::handle value)
+ArrayArgument::ArrayArgument(const char* function, const char* parameter, py::handle value)
     : parameter_(parameter), array_(require_array(function, parameter, value)) {
   const py::dtype dtype = array_.dtype();
   const char order = dtype.byteorder();
@@ -53,24 +53,25 @@ ArrayArgument::ArrayArgument(const std::string& function, const std::string& par
     throw InvalidType(must_be(function, parameter, "an array of native byte order", name_of(dtype)));
   }
   type_ = {dtype.kind(), static_cast<int>(dtype.itemsize())};
-  shape_.assign(array_.shape(), array_.shape() + array_.ndim());
+  shape_.append(array_.shape(), array_.shape() + array_.ndim());
 }
 
-void ArrayArgument::require_float(const std::string& function) const {
+void ArrayArgument::require_float(const char* function) const {
   if (type_ == kFloat32 || type_ == kFloat64) return;
   throw InvalidType(must_be(function, parameter_, "an array of float32 or float64", name_of(array_.dtype())));
 }
 
-void ArrayArgument::require_integer(const std::string& function) const {
+void ArrayArgument::require_integer(const char* function) const {
   if (type_.kind == 'i' || type_.kind == 'u') return;
   throw InvalidType(must_be(function, parameter_, "an array of integers", name_of(array_.dtype())));
 }
 
-void ArrayArgument::require_type(const std::string& function, const ArrayArgument& other) const {
+void ArrayArgument::require_type(const char* function, const ArrayArgument& other) const {
   if (type_ == other.type_) return;
-  throw InvalidType(must_be(function, parameter_,
-                            "of the same dtype as " + other.parameter_ + ", " + name_of(other.array_.dtype()),
-                            name_of(array_.dtype())));
+  throw InvalidType(
+      must_be(function, parameter_,
+              std::string("of the same dtype as ") + other.parameter_ + ", " + name_of(other.array_.dtype()),
+              name_of(array_.dtype())));
 }
 
 void ArrayArgument::make_contiguous() {
@@ -87,9 +88,19 @@ bool ArrayArgument::overlaps(const py::array& other) const {
   return mine.first < theirs.second && theirs.first < mine.second;
 }
 
-py::array make_output(const std::string& function, const std::string& parameter, py::handle out, const Shape& shape,
+py::array new_array(py::dtype dtype, const Shape& shape) {
+  static_assert(sizeof(Py_intptr_t) == sizeof(std::int64_t));
+  const npy_api& numpy = npy_api::get();
+  PyObject* array =
+      numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, dtype.release().ptr(), static_cast<int>(shape.size()),
+                                  reinterpret_cast<const Py_intptr_t*>(shape.begin()), nullptr, nullptr, 0, nullptr);
+  if (array == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(array);
+}
+
+py::array make_output(const char* function, const char* parameter, py::handle out, const Shape& shape,
                       const py::dtype& dtype, std::initializer_list<const ArrayArgument*> inputs) {
-  if (out.is_none()) return py::array(dtype, std::vector<py::ssize_t>(shape.begin(), shape.end()));
+  if (out.is_none()) return new_array(dtype, shape);
   const ArrayArgument target(function, parameter, out);
   const py::array& array = target.array();
   if (!array.dtype().equal(dtype)) {
@@ -100,7 +111,8 @@ py::array make_output(const std::string& function, const std::string& parameter,
   if (!is_contiguous(array)) reject(function, parameter, "C-contiguous and aligned", "an array that is not");
   for (const ArrayArgument* input : inputs) {
     if (input->overlaps(array))
-      reject(function, parameter, "apart from the inputs in memory", "an overlap with " + input->parameter());
+      reject(function, parameter, "apart from the inputs in memory",
+             std::string("an overlap with ") + input->parameter());
   }
   return array;
 }

@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <initializer_list>
+#include <optional>
 #include <string>
 
 #include "bindings/arguments.hpp"
@@ -22,16 +23,16 @@ constexpr ElementType kFloat32{'f', 4}, kFloat64{'f', 8};
 // An argument that is a NumPy array of native byte order; nothing of it is copied yet.
 class ArrayArgument {
  public:
-  ArrayArgument(const std::string& function, const std::string& parameter, py::handle value);
+  ArrayArgument(const char* function, const char* parameter, py::handle value);
 
   ElementType type() const { return type_; }
   const Shape& shape() const { return shape_; }
   const py::array& array() const { return array_; }
 
   // float32 or float64, else TypeError.
-  void require_float(const std::string& function) const;
-  void require_integer(const std::string& function) const;
-  void require_type(const std::string& function, const ArrayArgument& other) const;
+  void require_float(const char* function) const;
+  void require_integer(const char* function) const;
+  void require_type(const char* function, const ArrayArgument& other) const;
   // Swaps the array for a C-contiguous, aligned one with the same values; a no-op where it is that already.
   void make_contiguous();
 
@@ -40,23 +41,38 @@ class ArrayArgument {
     return static_cast<const T*>(array_.data());
   }
   bool overlaps(const py::array& other) const;
-  const std::string& parameter() const { return parameter_; }
+  const char* parameter() const { return parameter_; }
 
  private:
-  std::string parameter_;
+  const char* parameter_;
   py::array array_;
   ElementType type_;
   Shape shape_;
 };
 
+// A fresh C-contiguous array, its elements not set.
+py::array new_array(py::dtype dtype, const Shape& shape);
+
 // A fresh array, or `out` after it was checked against shape, dtype, contiguity and overlap with the inputs.
-py::array make_output(const std::string& function, const std::string& parameter, py::handle out, const Shape& shape,
+py::array make_output(const char* function, const char* parameter, py::handle out, const Shape& shape,
                       const py::dtype& dtype, std::initializer_list<const ArrayArgument*> inputs);
 
 template <class T>
 T* mutable_data(py::array& array) {
   return static_cast<T*>(array.mutable_data());
 }
+
+// Lets other Python threads run while it lives, unless the work is over before the GIL could change hands.
+class WithoutGil {
+ public:
+  explicit WithoutGil(std::int64_t elements) {
+    if (elements >= kLeastElements) released_.emplace();
+  }
+
+ private:
+  static constexpr std::int64_t kLeastElements = 1024;  // moved; 3 to 20 microseconds
+  std::optional<py::gil_scoped_release> released_;
+};
 
 // Calls body(T{}) with the C++ type of a checked float array.
 template <class Body>

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "bindings/array.hpp"
+#include "bindings/function.hpp"
 #include "bindings/module.hpp"
 #include "geometry/error.hpp"
 
@@ -10,12 +11,13 @@ namespace convpool::bindings {
 
 namespace {
 
+using Handle = py::handle;
 using Object = py::object;
 
 struct Bias {
   std::optional<ArrayArgument> array;
 
-  Bias(const std::string& function, py::handle value, std::int64_t channels, const ArrayArgument& weight) {
+  Bias(const char* function, py::handle value, std::int64_t channels, const ArrayArgument& weight) {
     if (value.is_none()) return;
     array.emplace(function, "bias", value);
     array->require_type(function, weight);
@@ -32,8 +34,7 @@ struct Bias {
   const ArrayArgument* or_else(const ArrayArgument& other) const { return array ? &*array : &other; }
 };
 
-TransposedArguments to_transposed(const std::string& function, py::handle output_padding, py::handle output_size,
-                                  int rank) {
+TransposedArguments to_transposed(const char* function, py::handle output_padding, py::handle output_size, int rank) {
   TransposedArguments transposed;
   transposed.output_padding = to_triple(function, "output_padding", output_padding, rank);
   transposed.has_output_size = !output_size.is_none();
@@ -41,8 +42,8 @@ TransposedArguments to_transposed(const std::string& function, py::handle output
   return transposed;
 }
 
-std::array<bool, 3> to_needs(const std::string& function, py::handle needs) {
-  const std::string rule = "a tuple of 3 bools (input, weight, bias)";
+std::array<bool, 3> to_needs(const char* function, py::handle needs) {
+  const char* rule = "a tuple of 3 bools (input, weight, bias)";
   if (!PyTuple_Check(needs.ptr()) && !PyList_Check(needs.ptr())) reject_type(function, "needs", rule, needs);
   const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(needs.ptr()));
   if (items.size() != 3) reject(function, "needs", rule, printed(needs));
@@ -51,7 +52,7 @@ std::array<bool, 3> to_needs(const std::string& function, py::handle needs) {
 }
 
 // The three entries of `out`, each None or an array.
-std::array<Object, 3> to_outputs(const std::string& function, py::handle out) {
+std::array<Object, 3> to_outputs(const char* function, py::handle out) {
   if (out.is_none()) return {py::none(), py::none(), py::none()};
   if (!PyTuple_Check(out.ptr()) || PyTuple_Size(out.ptr()) != 3) {
     reject_type(function, "out", "a tuple of 3 arrays or None (input, weight, bias)", out);
@@ -60,7 +61,7 @@ std::array<Object, 3> to_outputs(const std::string& function, py::handle out) {
   return {items[0], items[1], items[2]};
 }
 
-void require_apart(const std::string& function, const std::array<Object, 3>& arrays) {
+void require_apart(const char* function, const std::array<Object, 3>& arrays) {
   for (int i = 0; i < 3; ++i)
     for (int j = 0; j < i; ++j) {
       if (arrays[i].is_none() || arrays[j].is_none()) continue;
@@ -70,9 +71,9 @@ void require_apart(const std::string& function, const std::array<Object, 3>& arr
     }
 }
 
-Object conv(Object input_object, Object weight_object, Object bias_object, Object stride, Object padding,
-            Object dilation, Object groups, Object layout, Object out, Object num_threads) {
-  const std::string function = "conv";
+Object conv(Handle input_object, Handle weight_object, Handle bias_object, Handle stride, Handle padding,
+            Handle dilation, Handle groups, Handle layout, Handle out, Handle num_threads) {
+  const char* function = "conv";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
   ArrayArgument input(function, "input", input_object), weight(function, "weight", weight_object);
@@ -97,10 +98,10 @@ Object conv(Object input_object, Object weight_object, Object bias_object, Objec
   return std::move(output);
 }
 
-Object conv_transpose(Object input_object, Object weight_object, Object bias_object, Object stride, Object padding,
-                      Object output_padding, Object groups, Object dilation, Object output_size, Object layout,
-                      Object out, Object num_threads) {
-  const std::string function = "conv_transpose";
+Object conv_transpose(Handle input_object, Handle weight_object, Handle bias_object, Handle stride, Handle padding,
+                      Handle output_padding, Handle groups, Handle dilation, Handle output_size, Handle layout,
+                      Handle out, Handle num_threads) {
+  const char* function = "conv_transpose";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
   ArrayArgument input(function, "input", input_object), weight(function, "weight", weight_object);
@@ -130,7 +131,7 @@ struct Backward {
   ArrayArgument grad_output, input, weight;
   std::array<Object, 3> targets{py::none(), py::none(), py::none()};
 
-  Backward(const std::string& function, py::handle grad_object, py::handle input_object, py::handle weight_object)
+  Backward(const char* function, py::handle grad_object, py::handle input_object, py::handle weight_object)
       : grad_output(function, "grad_output", grad_object), input(function, "input", input_object),
         weight(function, "weight", weight_object) {
     input.require_float(function);
@@ -138,7 +139,7 @@ struct Backward {
     grad_output.require_type(function, input);
   }
 
-  void prepare(const std::string& function, const Shape& output_shape, const std::array<bool, 3>& needs, py::handle out,
+  void prepare(const char* function, const Shape& output_shape, const std::array<bool, 3>& needs, py::handle out,
                std::int64_t bias_channels) {
     require_shape(function, "grad_output", grad_output.shape(), output_shape, "that of the forward output");
     const std::array<Object, 3> given = to_outputs(function, out);
@@ -163,9 +164,9 @@ struct Backward {
   py::tuple result() const { return py::make_tuple(targets[0], targets[1], targets[2]); }
 };
 
-py::tuple conv_backward(Object grad_output, Object input, Object weight, Object stride, Object padding, Object dilation,
-                        Object groups, Object needs, Object layout, Object out, Object num_threads) {
-  const std::string function = "conv_backward";
+Object conv_backward(Handle grad_output, Handle input, Handle weight, Handle stride, Handle padding, Handle dilation,
+                     Handle groups, Handle needs, Handle layout, Handle out, Handle num_threads) {
+  const char* function = "conv_backward";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
   Backward arrays(function, grad_output, input, weight);
@@ -186,10 +187,10 @@ py::tuple conv_backward(Object grad_output, Object input, Object weight, Object 
   return arrays.result();
 }
 
-py::tuple conv_transpose_backward(Object grad_output, Object input, Object weight, Object stride, Object padding,
-                                  Object output_padding, Object groups, Object dilation, Object needs,
-                                  Object output_size, Object layout, Object out, Object num_threads) {
-  const std::string function = "conv_transpose_backward";
+Object conv_transpose_backward(Handle grad_output, Handle input, Handle weight, Handle stride, Handle padding,
+                               Handle output_padding, Handle groups, Handle dilation, Handle needs, Handle output_size,
+                               Handle layout, Handle out, Handle num_threads) {
+  const char* function = "conv_transpose_backward";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
   Backward arrays(function, grad_output, input, weight);
@@ -217,9 +218,9 @@ ConvPass to_pass(const std::string& name) {
 }
 
 // For tests: which row of the plan serves a pass.
-std::string algorithm(Object input_shape, Object weight_shape, Object stride, Object padding, Object dilation,
-                      Object groups, const std::string& pass, Object layout) {
-  const std::string function = "conv_algorithm";
+std::string algorithm(Handle input_shape, Handle weight_shape, Handle stride, Handle padding, Handle dilation,
+                      Handle groups, const std::string& pass, Handle layout) {
+  const char* function = "conv_algorithm";
   const Shape input = to_shape(function, "input_shape", input_shape);
   const int rank = spatial_rank(function, "input_shape", input.size());
   return conv_algorithm(make_conv_geometry(function, input, to_shape(function, "weight_shape", weight_shape),
@@ -228,9 +229,9 @@ std::string algorithm(Object input_shape, Object weight_shape, Object stride, Ob
                         to_pass(pass));
 }
 
-py::tuple conv_output_shape(Object input_shape, Object weight_shape, Object stride, Object padding, Object dilation,
-                            Object groups, Object layout) {
-  const std::string function = "conv_output_shape";
+Object conv_output_shape(Handle input_shape, Handle weight_shape, Handle stride, Handle padding, Handle dilation,
+                         Handle groups, Handle layout) {
+  const char* function = "conv_output_shape";
   const Shape input = to_shape(function, "input_shape", input_shape);
   const int rank = spatial_rank(function, "input_shape", input.size());
   return to_tuple(make_conv_geometry(function, input, to_shape(function, "weight_shape", weight_shape),
@@ -239,10 +240,10 @@ py::tuple conv_output_shape(Object input_shape, Object weight_shape, Object stri
                       .output.shape());
 }
 
-py::tuple conv_transpose_output_shape(Object input_shape, Object weight_shape, Object stride, Object padding,
-                                      Object output_padding, Object groups, Object dilation, Object output_size,
-                                      Object layout) {
-  const std::string function = "conv_transpose_output_shape";
+Object conv_transpose_output_shape(Handle input_shape, Handle weight_shape, Handle stride, Handle padding,
+                                   Handle output_padding, Handle groups, Handle dilation, Handle output_size,
+                                   Handle layout) {
+  const char* function = "conv_transpose_output_shape";
   const Shape input = to_shape(function, "input_shape", input_shape);
   const int rank = spatial_rank(function, "input_shape", input.size());
   return to_tuple(make_conv_transpose_geometry(function, input, to_shape(function, "weight_shape", weight_shape),
@@ -255,12 +256,12 @@ py::tuple conv_transpose_output_shape(Object input_shape, Object weight_shape, O
 }  // namespace
 
 void bind_convolution(py::module_& module) {
-  module.def("conv", &conv);
-  module.def("conv_backward", &conv_backward);
-  module.def("conv_transpose", &conv_transpose);
-  module.def("conv_transpose_backward", &conv_transpose_backward);
-  module.def("conv_output_shape", &conv_output_shape);
-  module.def("conv_transpose_output_shape", &conv_transpose_output_shape);
+  define<&conv>(module, "conv");
+  define<&conv_backward>(module, "conv_backward");
+  define<&conv_transpose>(module, "conv_transpose");
+  define<&conv_transpose_backward>(module, "conv_transpose_backward");
+  define<&conv_output_shape>(module, "conv_output_shape");
+  define<&conv_transpose_output_shape>(module, "conv_transpose_output_shape");
   module.def("conv_algorithm", &algorithm);
 }
 

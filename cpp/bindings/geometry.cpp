@@ -1,5 +1,6 @@
 // Shape helpers: the geometry of the core, seen from Python.
 #include "bindings/array.hpp"
+#include "bindings/function.hpp"
 #include "bindings/module.hpp"
 #include "geometry/window_tables.hpp"
 
@@ -7,11 +8,12 @@ namespace convpool::bindings {
 
 namespace {
 
+using Handle = py::handle;
 using Object = py::object;
 
-py::tuple pool_output_shape(Object input_shape, Object kernel_size, Object stride, Object padding, Object dilation,
-                            Object ceil_mode, Object layout) {
-  const std::string function = "pool_output_shape";
+Object pool_output_shape(Handle input_shape, Handle kernel_size, Handle stride, Handle padding, Handle dilation,
+                         Handle ceil_mode, Handle layout) {
+  const char* function = "pool_output_shape";
   const Shape input = to_shape(function, "input_shape", input_shape);
   const int rank = spatial_rank(function, "input_shape", input.size());
   const WindowArguments window = to_pool_window(function, rank, kernel_size, stride, padding, dilation, ceil_mode);
@@ -21,22 +23,22 @@ py::tuple pool_output_shape(Object input_shape, Object kernel_size, Object strid
 // An int64 array of the spatial shape of `extents`, written by write(data).
 template <class Write>
 py::array spatial_array(const Extents& extents, Write&& write) {
-  const Shape shape = extents.shape();
-  const auto first = shape.begin() + (extents.layout == Layout::channels_first ? 2 : 1);
-  py::array_t<std::int64_t> result(std::vector<py::ssize_t>(first, first + extents.rank));
-  write(result.mutable_data());
-  return std::move(result);
+  Shape shape;
+  shape.append(extents.spatial.begin() + first_axis(extents.rank), extents.spatial.end());
+  py::array result = new_array(py::dtype::of<std::int64_t>(), shape);
+  write(mutable_data<std::int64_t>(result));
+  return result;
 }
 
 py::array window_bounds(const Axis& axis) {
-  py::array_t<std::int64_t> bounds(std::vector<py::ssize_t>{axis.output, 2});
-  write_window_bounds(axis, bounds.mutable_data());
-  return std::move(bounds);
+  py::array bounds = new_array(py::dtype::of<std::int64_t>(), {axis.output, 2});
+  write_window_bounds(axis, mutable_data<std::int64_t>(bounds));
+  return bounds;
 }
 
-py::tuple window_geometry(Object input_shape, Object kernel_size, Object stride, Object padding, Object dilation,
-                          Object ceil_mode, Object count_include_pad, Object divisor_override, Object layout) {
-  const std::string function = "window_geometry";
+Object window_geometry(Handle input_shape, Handle kernel_size, Handle stride, Handle padding, Handle dilation,
+                       Handle ceil_mode, Handle count_include_pad, Handle divisor_override, Handle layout) {
+  const char* function = "window_geometry";
   const Shape input = to_shape(function, "input_shape", input_shape);
   const int rank = spatial_rank(function, "input_shape", input.size());
   const WindowArguments window = to_pool_window(function, rank, kernel_size, stride, padding, dilation, ceil_mode);
@@ -53,8 +55,8 @@ py::tuple window_geometry(Object input_shape, Object kernel_size, Object stride,
 }  // namespace
 
 void bind_geometry(py::module_& module) {
-  module.def("pool_output_shape", &pool_output_shape);
-  module.def("window_geometry", &window_geometry);
+  define<&pool_output_shape>(module, "pool_output_shape");
+  define<&window_geometry>(module, "window_geometry");
 }
 
 }  // namespace convpool::bindings

@@ -7,6 +7,7 @@ namespace convpool::bindings {
 
 namespace {
 
+using Handle = py::handle;
 using Object = py::object;
 
 template <class Body>
@@ -15,22 +16,20 @@ void with_ordered(ElementType type, Body&& body) {
   else with_integer(type, body);
 }
 
-void require_ordered(const std::string& function, const ArrayArgument& input) {
+void require_ordered(const char* function, const ArrayArgument& input) {
   const char kind = input.type().kind;
   if (kind != 'b' && kind != 'i' && kind != 'u') input.require_float(function);
 }
 
 py::array make_indices(const PoolGeometry& geometry) {
-  const Shape shape = geometry.output.shape();
-  const std::vector<py::ssize_t> extents(shape.begin(), shape.end());
-  if (geometry.input.plane() >= kPlaneOf64BitIndices) return py::array_t<std::int64_t>(extents);
-  return py::array_t<std::int32_t>(extents);
+  const bool is_wide = geometry.input.plane() >= kPlaneOf64BitIndices;
+  return new_array(is_wide ? py::dtype::of<std::int64_t>() : py::dtype::of<std::int32_t>(), geometry.output.shape());
 }
 
 // ---- max pooling ----
 
-Object run_max_pool(const std::string& function, Object input_object, const Windows& windows, Object return_indices,
-                    Object layout, Object out, Object num_threads) {
+Object run_max_pool(const char* function, Handle input_object, const Windows& windows, Handle return_indices,
+                    Handle layout, Handle out, Handle num_threads) {
   const int threads = to_thread_count(function, num_threads);
   const bool wants_indices = to_bool(function, "return_indices", return_indices);
   ArrayArgument input(function, "input", input_object);
@@ -44,7 +43,7 @@ Object run_max_pool(const std::string& function, Object input_object, const Wind
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     if (geometry.input.plane() >= kPlaneOf64BitIndices)
       extreme_pool_forward(geometry, Extreme::max, source, target, static_cast<std::int64_t*>(positions), threads);
     else extreme_pool_forward(geometry, Extreme::max, source, target, static_cast<std::int32_t*>(positions), threads);
@@ -53,8 +52,8 @@ Object run_max_pool(const std::string& function, Object input_object, const Wind
   return py::make_tuple(output, indices);
 }
 
-Ties to_ties(const std::string& function, py::handle value) {
-  const std::string text = to_text(function, "ties", value);
+Ties to_ties(const char* function, py::handle value) {
+  const std::string_view text = to_text(function, "ties", value);
   if (text == "first") return Ties::first;
   if (text == "all") return Ties::all;
   if (text == "split") return Ties::split;
@@ -66,7 +65,7 @@ struct PooledInput {
   std::optional<ArrayArgument> array;
   Shape shape;
 
-  PooledInput(const std::string& function, py::handle value, const ArrayArgument& grad_output) {
+  PooledInput(const char* function, py::handle value, const ArrayArgument& grad_output) {
     if (PyTuple_Check(value.ptr()) || PyList_Check(value.ptr())) {
       shape = to_shape(function, "input", value);
       return;
@@ -77,9 +76,8 @@ struct PooledInput {
   }
 };
 
-Object run_max_pool_backward(const std::string& function, Object grad_object, Object input_object,
-                             const Windows& windows, Object indices_object, Object ties_object, Object layout,
-                             Object out, Object num_threads) {
+Object run_max_pool_backward(const char* function, Handle grad_object, Handle input_object, const Windows& windows,
+                             Handle indices_object, Handle ties_object, Handle layout, Handle out, Handle num_threads) {
   const int threads = to_thread_count(function, num_threads);
   const Ties ties = to_ties(function, ties_object);
   ArrayArgument grad_output(function, "grad_output", grad_object);
@@ -106,7 +104,7 @@ Object run_max_pool_backward(const std::string& function, Object grad_object, Ob
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();
     const T* source = indices ? nullptr : input.array->data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     if (!indices) {
       const bool is_wide = geometry.input.plane() >= kPlaneOf64BitIndices;
       if (is_wide)
@@ -121,37 +119,37 @@ Object run_max_pool_backward(const std::string& function, Object grad_object, Ob
   return std::move(grad_input);
 }
 
-Object max_pool(Object input, Object kernel_size, Object stride, Object padding, Object dilation, Object ceil_mode,
-                Object return_indices, Object layout, Object out, Object num_threads) {
+Object max_pool(Handle input, Handle kernel_size, Handle stride, Handle padding, Handle dilation, Handle ceil_mode,
+                Handle return_indices, Handle layout, Handle out, Handle num_threads) {
   return run_max_pool("max_pool", input, {kernel_size, stride, padding, dilation, ceil_mode, {}}, return_indices,
                       layout, out, num_threads);
 }
 
-Object adaptive_max_pool(Object input, Object output_size, Object return_indices, Object layout, Object out,
-                         Object num_threads) {
+Object adaptive_max_pool(Handle input, Handle output_size, Handle return_indices, Handle layout, Handle out,
+                         Handle num_threads) {
   return run_max_pool("adaptive_max_pool", input, {{}, {}, {}, {}, {}, output_size}, return_indices, layout, out,
                       num_threads);
 }
 
-Object max_pool_backward(Object grad_output, Object input, Object kernel_size, Object stride, Object padding,
-                         Object dilation, Object ceil_mode, Object indices, Object ties, Object layout, Object out,
-                         Object num_threads) {
+Object max_pool_backward(Handle grad_output, Handle input, Handle kernel_size, Handle stride, Handle padding,
+                         Handle dilation, Handle ceil_mode, Handle indices, Handle ties, Handle layout, Handle out,
+                         Handle num_threads) {
   return run_max_pool_backward("max_pool_backward", grad_output, input,
                                {kernel_size, stride, padding, dilation, ceil_mode, {}}, indices, ties, layout, out,
                                num_threads);
 }
 
-Object adaptive_max_pool_backward(Object grad_output, Object input, Object output_size, Object indices, Object ties,
-                                  Object layout, Object out, Object num_threads) {
+Object adaptive_max_pool_backward(Handle grad_output, Handle input, Handle output_size, Handle indices, Handle ties,
+                                  Handle layout, Handle out, Handle num_threads) {
   return run_max_pool_backward("adaptive_max_pool_backward", grad_output, input, {{}, {}, {}, {}, {}, output_size},
                                indices, ties, layout, out, num_threads);
 }
 
 // ---- max unpooling ----
 
-Object max_unpool(Object input_object, Object indices_object, Object kernel_size, Object stride, Object padding,
-                  Object output_size, Object layout, Object out, Object num_threads) {
-  const std::string function = "max_unpool";
+Object max_unpool(Handle input_object, Handle indices_object, Handle kernel_size, Handle stride, Handle padding,
+                  Handle output_size, Handle layout, Handle out, Handle num_threads) {
+  const char* function = "max_unpool";
   const int threads = to_thread_count(function, num_threads);
   const Layout order = to_layout(function, layout);
   ArrayArgument input = float_array(function, "input", input_object);
@@ -172,27 +170,22 @@ Object max_unpool(Object input_object, Object indices_object, Object kernel_size
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.pooled.elements() + geometry.output.elements());
     indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), threads,
                          [&](auto* positions) { max_unpool_forward(geometry, source, positions, target, threads); });
   });
   return std::move(output);
 }
 
-Object max_unpool_backward(Object grad_object, Object indices_object, Object layout, Object out, Object num_threads) {
-  const std::string function = "max_unpool_backward";
+Object max_unpool_backward(Handle grad_object, Handle indices_object, Handle layout, Handle out, Handle num_threads) {
+  const char* function = "max_unpool_backward";
   const int threads = to_thread_count(function, num_threads);
   const Layout order = to_layout(function, layout);
   ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
   Indices indices(function, indices_object);
   const UnpoolGeometry geometry{make_extents(function, "indices", indices.array().shape(), order),
                                 make_extents(function, "grad_output", grad_output.shape(), order)};
-  if (geometry.pooled.rank != geometry.output.rank || geometry.pooled.batch != geometry.output.batch ||
-      geometry.pooled.channels != geometry.output.channels) {
-    reject(function, "indices",
-           "of the rank, batch and channels of grad_output, shape " + to_string(grad_output.shape()),
-           "shape " + to_string(indices.array().shape()));
-  }
+  require_same_planes(function, "indices", geometry.pooled, "grad_output", geometry.output);
   py::array grad_input = make_output(function, "out", out, indices.array().shape(), grad_output.array().dtype(),
                                      {&grad_output, &indices.array()});
   grad_output.make_contiguous();
@@ -201,7 +194,7 @@ Object max_unpool_backward(Object grad_object, Object indices_object, Object lay
     using T = decltype(zero);
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.pooled.elements() + geometry.output.elements());
     indices.with_checked(function, geometry.pooled.elements(), geometry.output.plane(), threads, [&](auto* positions) {
       convpool::max_unpool_backward(geometry, gradient, positions, target, threads);
     });
@@ -212,12 +205,12 @@ Object max_unpool_backward(Object grad_object, Object indices_object, Object lay
 }  // namespace
 
 void bind_max_pooling(py::module_& module) {
-  module.def("max_pool", &max_pool);
-  module.def("max_pool_backward", &max_pool_backward);
-  module.def("adaptive_max_pool", &adaptive_max_pool);
-  module.def("adaptive_max_pool_backward", &adaptive_max_pool_backward);
-  module.def("max_unpool", &max_unpool);
-  module.def("max_unpool_backward", &max_unpool_backward);
+  define<&max_pool>(module, "max_pool");
+  define<&max_pool_backward>(module, "max_pool_backward");
+  define<&adaptive_max_pool>(module, "adaptive_max_pool");
+  define<&adaptive_max_pool_backward>(module, "adaptive_max_pool_backward");
+  define<&max_unpool>(module, "max_unpool");
+  define<&max_unpool_backward>(module, "max_unpool_backward");
 }
 
 }  // namespace convpool::bindings

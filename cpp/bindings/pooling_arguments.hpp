@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "bindings/array.hpp"
+#include "bindings/function.hpp"
 #include "pooling/pooling.hpp"
 
 namespace convpool::bindings {
@@ -23,7 +24,7 @@ void with_integer(ElementType type, Body&& body) {
   }
 }
 
-inline ArrayArgument float_array(const std::string& function, const std::string& parameter, py::handle value) {
+inline ArrayArgument float_array(const char* function, const char* parameter, py::handle value) {
   ArrayArgument array(function, parameter, value);
   array.require_float(function);
   return array;
@@ -31,14 +32,14 @@ inline ArrayArgument float_array(const std::string& function, const std::string&
 
 // Sliding or adaptive windows, as the caller gave them.
 struct Windows {
-  py::object kernel_size, stride, padding, dilation, ceil_mode;  // sliding
-  std::optional<py::object> output_size;                         // adaptive
+  py::handle kernel_size, stride, padding, dilation, ceil_mode;  // sliding
+  py::handle output_size;                                        // adaptive
 
-  PoolGeometry over(const std::string& function, const Shape& input, py::object layout) const {
+  PoolGeometry over(const char* function, const Shape& input, py::handle layout) const {
     const Layout order = to_layout(function, layout);
     const int rank = spatial_rank(function, "input", input.size());
     if (output_size)
-      return make_adaptive_geometry(function, input, to_optional_triple(function, "output_size", *output_size, rank),
+      return make_adaptive_geometry(function, input, to_optional_triple(function, "output_size", output_size, rank),
                                     order);
     return make_pool_geometry(function, input,
                               to_pool_window(function, rank, kernel_size, stride, padding, dilation, ceil_mode), order);
@@ -48,19 +49,18 @@ struct Windows {
 // A caller's index array, checked against the plane and narrowed to what the core reads.
 class Indices {
  public:
-  Indices(const std::string& function, py::handle value) : array_(function, "indices", value) {
+  Indices(const char* function, py::handle value) : array_(function, "indices", value) {
     array_.require_integer(function);
   }
 
   ArrayArgument& array() { return array_; }
-  void require_shape_of(const std::string& function, const Shape& output) const {
+  void require_shape_of(const char* function, const Shape& output) const {
     require_shape(function, "indices", array_.shape(), output, "that of the pooled array");
   }
 
   // Calls body(const I*) with int32 indices, or int64 where the plane needs them. Runs without the GIL.
   template <class Body>
-  void with_checked(const std::string& function, std::int64_t count, std::int64_t plane, int threads,
-                    Body&& body) const {
+  void with_checked(const char* function, std::int64_t count, std::int64_t plane, int threads, Body&& body) const {
     with_integer(array_.type(), [&](auto zero) {
       using From = decltype(zero);
       const From* source = array_.data<From>();
@@ -71,8 +71,8 @@ class Indices {
 
  private:
   template <class From, class I, class Body>
-  static void narrow(const std::string& function, const From* source, std::int64_t count, std::int64_t plane,
-                     int threads, Body&& body) {
+  static void narrow(const char* function, const From* source, std::int64_t count, std::int64_t plane, int threads,
+                     Body&& body) {
     if constexpr (std::is_same_v<From, I>) {
       import_indices<From, I>(function, source, count, plane, nullptr, threads);
       body(source);

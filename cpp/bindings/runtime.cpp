@@ -11,7 +11,7 @@ namespace convpool::bindings {
 
 namespace {
 
-int threads_of_probe(const std::string& function, py::handle num_threads) {
+int threads_of_probe(const char* function, py::handle num_threads) {
   const int threads = to_thread_count(function, num_threads);
   return threads > 0 ? threads : default_threads();
 }
@@ -34,7 +34,7 @@ double probe_copy_without_gil(std::int64_t bytes, double seconds, py::object num
 void bind_runtime(py::module_& module) {
   module.def("available_isas", &available_isas);
   module.def("selected_isa", &selected_isa);
-  module.def("select_isa", [](py::object name) { select_isa(to_text("select_isa", "name", name)); });
+  module.def("select_isa", [](py::object name) { select_isa(std::string(to_text("select_isa", "name", name))); });
   module.def("get_num_threads", &default_threads);
   module.def("set_num_threads",
              [](py::object threads) { set_default_threads(to_thread_count("set_num_threads", threads)); });

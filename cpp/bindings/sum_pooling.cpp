@@ -7,26 +7,26 @@ namespace convpool::bindings {
 
 namespace {
 
+using Handle = py::handle;
 using Object = py::object;
 
 // ---- average pooling ----
 
-Object run_avg_pool(const std::string& function, ArrayArgument& input, const PoolGeometry& geometry, Object out,
-                    int threads) {
+Object run_avg_pool(const char* function, ArrayArgument& input, const PoolGeometry& geometry, Handle out, int threads) {
   py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input});
   input.make_contiguous();
   with_float(input.type(), [&](auto zero) {
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     avg_pool_forward<T>(geometry, source, target, threads);
   });
   return std::move(output);
 }
 
-Object run_avg_pool_backward(const std::string& function, ArrayArgument& grad_output, const PoolGeometry& geometry,
-                             Object out, int threads) {
+Object run_avg_pool_backward(const char* function, ArrayArgument& grad_output, const PoolGeometry& geometry, Handle out,
+                             int threads) {
   require_shape(function, "grad_output", grad_output.shape(), geometry.output.shape(), "that of the forward output");
   py::array grad_input =
       make_output(function, "out", out, geometry.input.shape(), grad_output.array().dtype(), {&grad_output});
@@ -35,16 +35,16 @@ Object run_avg_pool_backward(const std::string& function, ArrayArgument& grad_ou
     using T = decltype(zero);
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     convpool::avg_pool_backward<T>(geometry, gradient, target, threads);
   });
   return std::move(grad_input);
 }
 
-Object avg_pool(Object input_object, Object kernel_size, Object stride, Object padding, Object ceil_mode,
-                Object count_include_pad, Object divisor_override, Object dilation, Object layout, Object out,
-                Object num_threads) {
-  const std::string function = "avg_pool";
+Object avg_pool(Handle input_object, Handle kernel_size, Handle stride, Handle padding, Handle ceil_mode,
+                Handle count_include_pad, Handle divisor_override, Handle dilation, Handle layout, Handle out,
+                Handle num_threads) {
+  const char* function = "avg_pool";
   const int threads = to_thread_count(function, num_threads);
   ArrayArgument input = float_array(function, "input", input_object);
   const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, {}};
@@ -53,18 +53,18 @@ Object avg_pool(Object input_object, Object kernel_size, Object stride, Object p
   return run_avg_pool(function, input, geometry, out, threads);
 }
 
-Object adaptive_avg_pool(Object input_object, Object output_size, Object layout, Object out, Object num_threads) {
-  const std::string function = "adaptive_avg_pool";
+Object adaptive_avg_pool(Handle input_object, Handle output_size, Handle layout, Handle out, Handle num_threads) {
+  const char* function = "adaptive_avg_pool";
   const int threads = to_thread_count(function, num_threads);
   ArrayArgument input = float_array(function, "input", input_object);
   const Windows windows{{}, {}, {}, {}, {}, output_size};
   return run_avg_pool(function, input, windows.over(function, input.shape(), layout), out, threads);
 }
 
-Object avg_pool_backward(Object grad_object, Object input_shape, Object kernel_size, Object stride, Object padding,
-                         Object ceil_mode, Object count_include_pad, Object divisor_override, Object dilation,
-                         Object layout, Object out, Object num_threads) {
-  const std::string function = "avg_pool_backward";
+Object avg_pool_backward(Handle grad_object, Handle input_shape, Handle kernel_size, Handle stride, Handle padding,
+                         Handle ceil_mode, Handle count_include_pad, Handle divisor_override, Handle dilation,
+                         Handle layout, Handle out, Handle num_threads) {
+  const char* function = "avg_pool_backward";
   const int threads = to_thread_count(function, num_threads);
   ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
   const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, {}};
@@ -73,9 +73,9 @@ Object avg_pool_backward(Object grad_object, Object input_shape, Object kernel_s
   return run_avg_pool_backward(function, grad_output, geometry, out, threads);
 }
 
-Object adaptive_avg_pool_backward(Object grad_object, Object input_shape, Object output_size, Object layout, Object out,
-                                  Object num_threads) {
-  const std::string function = "adaptive_avg_pool_backward";
+Object adaptive_avg_pool_backward(Handle grad_object, Handle input_shape, Handle output_size, Handle layout, Handle out,
+                                  Handle num_threads) {
+  const char* function = "adaptive_avg_pool_backward";
   const int threads = to_thread_count(function, num_threads);
   ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
   const Windows windows{{}, {}, {}, {}, {}, output_size};
@@ -85,15 +85,15 @@ Object adaptive_avg_pool_backward(Object grad_object, Object input_shape, Object
 
 // ---- LP pooling ----
 
-double to_norm_type(const std::string& function, py::handle value) {
+double to_norm_type(const char* function, py::handle value) {
   const double norm_type = to_real(function, "norm_type", value);
   if (!(norm_type > 0)) reject(function, "norm_type", "> 0 or infinity", printed(value));
   return norm_type;
 }
 
-Object lp_pool(Object input_object, Object norm_type, Object kernel_size, Object stride, Object ceil_mode,
-               Object padding, Object dilation, Object layout, Object out, Object num_threads) {
-  const std::string function = "lp_pool";
+Object lp_pool(Handle input_object, Handle norm_type, Handle kernel_size, Handle stride, Handle ceil_mode,
+               Handle padding, Handle dilation, Handle layout, Handle out, Handle num_threads) {
+  const char* function = "lp_pool";
   const int threads = to_thread_count(function, num_threads);
   const double norm = to_norm_type(function, norm_type);
   ArrayArgument input = float_array(function, "input", input_object);
@@ -105,16 +105,16 @@ Object lp_pool(Object input_object, Object norm_type, Object kernel_size, Object
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     lp_pool_forward<T>(geometry, source, norm, target, threads);
   });
   return std::move(output);
 }
 
-Object lp_pool_backward(Object grad_object, Object input_object, Object output_object, Object norm_type,
-                        Object kernel_size, Object stride, Object ceil_mode, Object padding, Object dilation,
-                        Object layout, Object out, Object num_threads) {
-  const std::string function = "lp_pool_backward";
+Object lp_pool_backward(Handle grad_object, Handle input_object, Handle output_object, Handle norm_type,
+                        Handle kernel_size, Handle stride, Handle ceil_mode, Handle padding, Handle dilation,
+                        Handle layout, Handle out, Handle num_threads) {
+  const char* function = "lp_pool_backward";
   const int threads = to_thread_count(function, num_threads);
   const double norm = to_norm_type(function, norm_type);
   ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
@@ -132,21 +132,21 @@ Object lp_pool_backward(Object grad_object, Object input_object, Object output_o
     using T = decltype(zero);
     T* target = mutable_data<T>(grad_input);
     const T *gradient = grad_output.data<T>(), *values = input.data<T>(), *norms = output.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     convpool::lp_pool_backward<T>(geometry, gradient, values, norms, norm, target, threads);
   });
   return std::move(grad_input);
 }
 
 // For tests: which row of the plan serves a pass.
-std::string algorithm(Object input_shape, Object kernel_size, Object stride, Object padding, Object dilation,
-                      const std::string& pass, Object layout) {
+std::string algorithm(Handle input_shape, Handle kernel_size, Handle stride, Handle padding, Handle dilation,
+                      const std::string& pass, Handle layout) {
   constexpr std::pair<const char*, PoolPass> kPasses[] = {
       {"max_forward", PoolPass::max_forward}, {"max_backward", PoolPass::max_backward},
       {"avg_forward", PoolPass::avg_forward}, {"avg_backward", PoolPass::avg_backward},
       {"lp_forward", PoolPass::lp_forward},   {"lp_backward", PoolPass::lp_backward}};
-  const std::string function = "pool_algorithm";
-  const Windows windows{kernel_size, stride, padding, dilation, py::bool_(false), {}};
+  const char* function = "pool_algorithm";
+  const Windows windows{kernel_size, stride, padding, dilation, Py_False, {}};
   const PoolGeometry geometry = windows.over(function, to_shape(function, "input_shape", input_shape), layout);
   for (const auto& [name, value] : kPasses)
     if (pass == name) return pool_algorithm(geometry, value);
@@ -156,12 +156,12 @@ std::string algorithm(Object input_shape, Object kernel_size, Object stride, Obj
 }  // namespace
 
 void bind_sum_pooling(py::module_& module) {
-  module.def("avg_pool", &avg_pool);
-  module.def("avg_pool_backward", &avg_pool_backward);
-  module.def("adaptive_avg_pool", &adaptive_avg_pool);
-  module.def("adaptive_avg_pool_backward", &adaptive_avg_pool_backward);
-  module.def("lp_pool", &lp_pool);
-  module.def("lp_pool_backward", &lp_pool_backward);
+  define<&avg_pool>(module, "avg_pool");
+  define<&avg_pool_backward>(module, "avg_pool_backward");
+  define<&adaptive_avg_pool>(module, "adaptive_avg_pool");
+  define<&adaptive_avg_pool_backward>(module, "adaptive_avg_pool_backward");
+  define<&lp_pool>(module, "lp_pool");
+  define<&lp_pool_backward>(module, "lp_pool_backward");
   module.def("pool_algorithm", &algorithm);
 }
 

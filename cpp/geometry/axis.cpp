@@ -9,11 +9,6 @@ namespace convpool {
 
 namespace {
 
-std::int64_t floor_divide(std::int64_t numerator, std::int64_t denominator) {
-  const std::int64_t quotient = numerator / denominator;
-  return quotient - (numerator % denominator < 0);
-}
-
 // Inverse of `value` modulo `modulus`, for coprime arguments (extended Euclid).
 std::int64_t inverse_modulo(std::int64_t value, std::int64_t modulus) {
   std::int64_t previous = 0, current = 1, larger = modulus, smaller = value % modulus;
@@ -32,14 +27,6 @@ CoveringWindows adaptive_cover(const Axis& axis, std::int64_t position) {
 }
 
 }  // namespace
-
-std::int64_t ceil_divide(std::int64_t numerator, std::int64_t denominator) {
-  return -floor_divide(-numerator, denominator);
-}
-
-std::int64_t floor_modulo(std::int64_t numerator, std::int64_t denominator) {
-  return numerator - floor_divide(numerator, denominator) * denominator;
-}
 
 WindowTaps Axis::taps(std::int64_t window) const {
   if (is_adaptive) {
@@ -62,18 +49,18 @@ CoveringWindows Axis::covering(std::int64_t position) const {
   const std::int64_t target = position + pad_low;
   const std::int64_t divisor = std::gcd(stride, dilation);
   const std::int64_t window_step = dilation / divisor;
-  if (target % divisor != 0) return {0, 0, window_step};
+  if (floor_modulo(target, divisor) != 0) return {0, 0, window_step};
   const std::int64_t tap_step = stride / divisor;
   const std::int64_t residue =
-      dilation == 1 ? target % stride
+      dilation == 1 ? floor_modulo(target, stride)
                     : (target / divisor % tap_step) * inverse_modulo(dilation / divisor, tap_step) % tap_step;
   // Taps from `residue` in steps of tap_step; the last window is the largest allowed one, then they go down.
   const std::int64_t least_tap = std::max<std::int64_t>(0, ceil_divide(target - (output - 1) * stride, dilation));
   const std::int64_t first_tap = least_tap + floor_modulo(residue - least_tap, tap_step);
-  const std::int64_t last_tap = std::min(kernel - 1, target / dilation);
+  const std::int64_t last_tap = std::min(kernel - 1, floor_divide(target, dilation));
   if (first_tap > last_tap) return {0, 0, window_step};
-  const std::int64_t count = (last_tap - first_tap) / tap_step + 1;
-  const std::int64_t highest_window = (target - first_tap * dilation) / stride;
+  const std::int64_t count = floor_divide(last_tap - first_tap, tap_step) + 1;
+  const std::int64_t highest_window = floor_divide(target - first_tap * dilation, stride);
   return {highest_window - (count - 1) * window_step, count, window_step};
 }
 
@@ -95,7 +82,7 @@ Axis make_adaptive_axis(std::int64_t input, std::int64_t output) {
   return axis;
 }
 
-Axis make_axis(const std::string& function, const std::string& kernel_name, const AxisRequest& request) {
+Axis make_axis(const char* function, const char* kernel_name, const AxisRequest& request) {
   Axis axis{request.input, request.kernel, request.stride, request.dilation, request.pad_low, request.pad_high, 1,
             false};
   if (request.rule != PaddingRule::explicit_pairs) {
@@ -120,7 +107,7 @@ Axis make_axis(const std::string& function, const std::string& kernel_name, cons
   return axis;
 }
 
-void require_real_taps(const std::string& function, const Axis& axis) {
+void require_real_taps(const char* function, const Axis& axis) {
   const auto require = [&](std::int64_t window) {
     if (axis.taps(window).count > 0) return;
     reject(function, "padding", "small enough that every window touches a real element",

@@ -53,13 +53,22 @@ struct AxisRequest {
 
 // Resolves "same" padding and the output extent; throws InvalidArgument naming `function` and the parameter that holds
 // the kernel where no output exists.
-Axis make_axis(const std::string& function, const std::string& kernel_name, const AxisRequest& request);
+Axis make_axis(const char* function, const char* kernel_name, const AxisRequest& request);
 Axis make_adaptive_axis(std::int64_t input, std::int64_t output);
 
 // Throws unless every window of a pooling axis reads at least one real element.
-void require_real_taps(const std::string& function, const Axis& axis);
+void require_real_taps(const char* function, const Axis& axis);
 
-std::int64_t ceil_divide(std::int64_t numerator, std::int64_t denominator);  // denominator > 0
-std::int64_t floor_modulo(std::int64_t numerator, std::int64_t denominator);
+// Denominators are positive. Most strides and dilations are 1, and a division takes many times as long as the test.
+inline std::int64_t floor_divide(std::int64_t numerator, std::int64_t denominator) {
+  if (denominator == 1) return numerator;
+  return numerator / denominator - (numerator % denominator < 0);
+}
+inline std::int64_t ceil_divide(std::int64_t numerator, std::int64_t denominator) {
+  return -floor_divide(-numerator, denominator);
+}
+inline std::int64_t floor_modulo(std::int64_t numerator, std::int64_t denominator) {
+  return numerator - floor_divide(numerator, denominator) * denominator;
+}
 
 }  // namespace convpool

@@ -14,7 +14,7 @@ struct WeightChannels {
   std::int64_t many, few;
 };
 
-WeightChannels read_weight(const std::string& function, const Extents& input, const Shape& weight, Layout layout,
+WeightChannels read_weight(const char* function, const Extents& input, const Shape& weight, Layout layout,
                            WindowArguments& window) {
   if (static_cast<int>(weight.size()) != input.rank + 2) {
     reject(function, "weight", "an array of " + std::to_string(input.rank + 2) + " dimensions, as input is",
@@ -30,8 +30,7 @@ WeightChannels read_weight(const std::string& function, const Extents& input, co
   return {weight[weight.size() - 1], weight[weight.size() - 2]};
 }
 
-void require_groups(const std::string& function, std::int64_t groups, std::int64_t in_channels,
-                    std::int64_t out_channels) {
+void require_groups(const char* function, std::int64_t groups, std::int64_t in_channels, std::int64_t out_channels) {
   require_range(function, "groups", groups, 1, kLargestParameter);
   const auto require_divides = [&](std::int64_t channels, const char* side) {
     if (channels % groups == 0) return;
@@ -43,7 +42,7 @@ void require_groups(const std::string& function, std::int64_t groups, std::int64
 }
 
 // The spatial extents of a transposed convolution's output; `window` loses its "same" rule on the way.
-std::int64_t transposed_extent(const std::string& function, std::int64_t input, WindowArguments& window, int i,
+std::int64_t transposed_extent(const char* function, std::int64_t input, WindowArguments& window, int i,
                                const TransposedArguments& transposed) {
   const std::int64_t stride = window.stride[i], padding = transposed.output_padding[i];
   if (window.rule != PaddingRule::explicit_pairs) {
@@ -69,17 +68,6 @@ std::int64_t transposed_extent(const std::string& function, std::int64_t input, 
 
 }  // namespace
 
-Shape ConvGeometry::weight_shape() const {
-  Shape kernel;
-  for (int axis = first_axis(input.rank); axis < kAxes; ++axis) kernel.push_back(axes[axis].kernel);
-  if (input.layout == Layout::channels_first) {
-    kernel.insert(kernel.begin(), {output.channels, group_inputs()});
-  } else {
-    kernel.insert(kernel.end(), {group_inputs(), output.channels});
-  }
-  return kernel;
-}
-
 std::int64_t ConvGeometry::weight_output_stride() const {
   return input.layout == Layout::channels_first ? group_inputs() * kernel_taps() : 1;
 }
@@ -94,8 +82,8 @@ std::int64_t ConvGeometry::weight_tap_stride(int axis) const {
   return stride;
 }
 
-ConvGeometry make_conv_geometry(const std::string& function, const Shape& input, const Shape& weight,
-                                WindowArguments window, std::int64_t groups, Layout layout) {
+ConvGeometry make_conv_geometry(const char* function, const Shape& input, const Shape& weight, WindowArguments window,
+                                std::int64_t groups, Layout layout) {
   ConvGeometry geometry;
   geometry.input = make_extents(function, "input", input, layout);
   const int rank = geometry.input.rank;
@@ -117,7 +105,7 @@ ConvGeometry make_conv_geometry(const std::string& function, const Shape& input,
   return geometry;
 }
 
-ConvGeometry make_conv_transpose_geometry(const std::string& function, const Shape& input, const Shape& weight,
+ConvGeometry make_conv_transpose_geometry(const char* function, const Shape& input, const Shape& weight,
                                           WindowArguments window, const TransposedArguments& transposed,
                                           std::int64_t groups, Layout layout) {
   ConvGeometry geometry;

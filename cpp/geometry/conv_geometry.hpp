@@ -17,7 +17,6 @@ struct ConvGeometry {
   std::int64_t group_inputs() const { return input.channels / groups; }
   std::int64_t group_outputs() const { return output.channels / groups; }
   std::int64_t kernel_taps() const { return axes[0].kernel * axes[1].kernel * axes[2].kernel; }
-  Shape weight_shape() const;
 
   // Distances in the C-contiguous weight array, in elements. `output` is the whole output-channel index of conv
   // (0 to C_out), `input` the channel inside a group.
@@ -28,8 +27,8 @@ struct ConvGeometry {
 
 // weight: (C_out, C_in / groups, *kernel) or, channels last, (*kernel, C_in / groups, C_out). `window.kernel` is
 // taken from it.
-ConvGeometry make_conv_geometry(const std::string& function, const Shape& input, const Shape& weight,
-                                WindowArguments window, std::int64_t groups, Layout layout);
+ConvGeometry make_conv_geometry(const char* function, const Shape& input, const Shape& weight, WindowArguments window,
+                                std::int64_t groups, Layout layout);
 
 struct TransposedArguments {
   Triple output_padding{0, 0, 0};
@@ -39,7 +38,7 @@ struct TransposedArguments {
 
 // weight: (C_in, C_out / groups, *kernel) or, channels last, (*kernel, C_out / groups, C_in). The result's `output` is
 // the given input, its `input` the output of the transposed convolution.
-ConvGeometry make_conv_transpose_geometry(const std::string& function, const Shape& input, const Shape& weight,
+ConvGeometry make_conv_transpose_geometry(const char* function, const Shape& input, const Shape& weight,
                                           WindowArguments window, const TransposedArguments& transposed,
                                           std::int64_t groups, Layout layout);
 

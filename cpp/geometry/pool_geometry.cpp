@@ -6,13 +6,13 @@ namespace convpool {
 
 namespace {
 
-void set_output(const std::string& function, PoolGeometry& geometry) {
+void set_output(const char* function, PoolGeometry& geometry) {
   geometry.output = geometry.input;
   for (int axis = 0; axis < kAxes; ++axis) geometry.output.spatial[axis] = geometry.axes[axis].output;
   checked_product(function, "output", geometry.output.shape());
 }
 
-std::int64_t unpooled_extent(const std::string& function, std::int64_t pooled, const WindowArguments& window, int i,
+std::int64_t unpooled_extent(const char* function, std::int64_t pooled, const WindowArguments& window, int i,
                              const Triple* output_size) {
   const std::int64_t stride = window.stride[i];
   const std::int64_t by_default =
@@ -36,7 +36,7 @@ std::int64_t PoolGeometry::divisor_of(std::int64_t z, std::int64_t y, std::int64
   return divisor_share(0, z) * divisor_share(1, y) * divisor_share(2, x);
 }
 
-PoolGeometry make_pool_geometry(const std::string& function, const Shape& input, const WindowArguments& window,
+PoolGeometry make_pool_geometry(const char* function, const Shape& input, const WindowArguments& window,
                                 Layout layout) {
   PoolGeometry geometry;
   geometry.input = make_extents(function, "input", input, layout);
@@ -47,7 +47,7 @@ PoolGeometry make_pool_geometry(const std::string& function, const Shape& input,
   return geometry;
 }
 
-PoolGeometry make_adaptive_geometry(const std::string& function, const Shape& input, const Triple& output_size,
+PoolGeometry make_adaptive_geometry(const char* function, const Shape& input, const Triple& output_size,
                                     Layout layout) {
   PoolGeometry geometry;
   geometry.input = make_extents(function, "input", input, layout);
@@ -65,7 +65,7 @@ PoolGeometry make_adaptive_geometry(const std::string& function, const Shape& in
   return geometry;
 }
 
-UnpoolGeometry make_unpool_geometry(const std::string& function, const Shape& pooled, const WindowArguments& window,
+UnpoolGeometry make_unpool_geometry(const char* function, const Shape& pooled, const WindowArguments& window,
                                     const Triple* output_size, Layout layout) {
   UnpoolGeometry geometry;
   geometry.pooled = make_extents(function, "input", pooled, layout);

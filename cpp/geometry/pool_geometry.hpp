@@ -20,12 +20,10 @@ struct PoolGeometry {
   std::int64_t divisor_share(int axis, std::int64_t window) const;  // the factor one axis contributes
 };
 
-PoolGeometry make_pool_geometry(const std::string& function, const Shape& input, const WindowArguments& window,
-                                Layout layout);
+PoolGeometry make_pool_geometry(const char* function, const Shape& input, const WindowArguments& window, Layout layout);
 
 // output_size: an entry of 0 keeps the input's extent.
-PoolGeometry make_adaptive_geometry(const std::string& function, const Shape& input, const Triple& output_size,
-                                    Layout layout);
+PoolGeometry make_adaptive_geometry(const char* function, const Shape& input, const Triple& output_size, Layout layout);
 
 struct UnpoolGeometry {
   Extents pooled;
@@ -34,7 +32,7 @@ struct UnpoolGeometry {
 
 // The default output is the smallest one whose pooling has the pooled shape; output_size may name another within a
 // stride of it.
-UnpoolGeometry make_unpool_geometry(const std::string& function, const Shape& pooled, const WindowArguments& window,
+UnpoolGeometry make_unpool_geometry(const char* function, const Shape& pooled, const WindowArguments& window,
                                     const Triple* output_size, Layout layout);
 
 }  // namespace convpool

@@ -21,12 +21,12 @@ std::int64_t Extents::axis_stride(int axis) const {
 Shape Extents::shape() const {
   Shape result{batch};
   if (layout == Layout::channels_first) result.push_back(channels);
-  result.insert(result.end(), spatial.begin() + first_axis(rank), spatial.end());
+  result.append(spatial.begin() + first_axis(rank), spatial.end());
   if (layout == Layout::channels_last) result.push_back(channels);
   return result;
 }
 
-Extents make_extents(const std::string& function, const std::string& parameter, const Shape& shape, Layout layout) {
+Extents make_extents(const char* function, const char* parameter, const Shape& shape, Layout layout) {
   const int rank = static_cast<int>(shape.size()) - 2;
   if (rank < 1 || rank > kAxes) {
     reject(function, parameter, "an array of 3 to 5 dimensions (batch, channels and 1 to 3 spatial)",
@@ -39,7 +39,7 @@ Extents make_extents(const std::string& function, const std::string& parameter, 
   extents.rank = rank;
   extents.layout = layout;
   extents.batch = shape[0];
-  extents.channels = layout == Layout::channels_first ? shape[1] : shape.back();
+  extents.channels = layout == Layout::channels_first ? shape[1] : shape[shape.size() - 1];
   const auto spatial = shape.begin() + (layout == Layout::channels_first ? 2 : 1);
   std::copy(spatial, spatial + rank, extents.spatial.begin() + first_axis(rank));
   return extents;
@@ -51,7 +51,7 @@ std::string to_string(const Shape& shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-std::int64_t checked_product(const std::string& function, const std::string& parameter, const Shape& shape) {
+std::int64_t checked_product(const char* function, const char* parameter, const Shape& shape) {
   std::int64_t product = 1;
   for (const std::int64_t extent : shape) {
     // Zero extents do not shrink the product: the strides of an empty array must fit as well.
@@ -63,13 +63,21 @@ std::int64_t checked_product(const std::string& function, const std::string& par
   return product;
 }
 
-void require_shape(const std::string& function, const std::string& parameter, const Shape& actual,
-                   const Shape& expected, const std::string& meaning) {
+void require_shape(const char* function, const char* parameter, const Shape& actual, const Shape& expected,
+                   const char* meaning) {
   if (actual == expected) return;
   reject(function, parameter, "of shape " + to_string(expected) + " (" + meaning + ")", "shape " + to_string(actual));
 }
 
-void require_range(const std::string& function, const std::string& parameter, std::int64_t value, std::int64_t least,
+void require_same_planes(const char* function, const char* parameter, const Extents& actual, const char* other_name,
+                         const Extents& other) {
+  if (actual.rank == other.rank && actual.batch == other.batch && actual.channels == other.channels) return;
+  reject(function, parameter,
+         std::string("of the rank, batch and channels of ") + other_name + ", shape " + to_string(other.shape()),
+         "shape " + to_string(actual.shape()));
+}
+
+void require_range(const char* function, const char* parameter, std::int64_t value, std::int64_t least,
                    std::int64_t largest) {
   if (value < least) reject(function, parameter, ">= " + std::to_string(least), std::to_string(value));
   if (value > largest) reject(function, parameter, "<= " + std::to_string(largest), std::to_string(value));

@@ -2,8 +2,7 @@
 
 namespace convpool {
 
-void require_window(const std::string& function, const std::string& kernel_name, const WindowArguments& window,
-                    int rank) {
+void require_window(const char* function, const char* kernel_name, const WindowArguments& window, int rank) {
   for (int i = 0; i < rank; ++i) {
     require_range(function, kernel_name, window.kernel[i], 1, kLargestParameter);
     require_range(function, "stride", window.stride[i], 1, kLargestParameter);
@@ -13,7 +12,7 @@ void require_window(const std::string& function, const std::string& kernel_name,
   }
 }
 
-std::array<Axis, kAxes> make_axes(const std::string& function, const std::string& kernel_name, const Triple& spatial,
+std::array<Axis, kAxes> make_axes(const char* function, const char* kernel_name, const Triple& spatial,
                                   const WindowArguments& window, int rank) {
   std::array<Axis, kAxes> axes;
   for (int i = 0; i < rank; ++i) {

@@ -17,11 +17,10 @@ struct WindowArguments {
 };
 
 // Each entry in [1, 2**31) (padding in [0, 2**31)), with `kernel_name` as the parameter that holds the kernel.
-void require_window(const std::string& function, const std::string& kernel_name, const WindowArguments& window,
-                    int rank);
+void require_window(const char* function, const char* kernel_name, const WindowArguments& window, int rank);
 
 // The three axes of a window over `spatial`; leading axes of lower ranks are trivial.
-std::array<Axis, kAxes> make_axes(const std::string& function, const std::string& kernel_name, const Triple& spatial,
+std::array<Axis, kAxes> make_axes(const char* function, const char* kernel_name, const Triple& spatial,
                                   const WindowArguments& window, int rank);
 
 }  // namespace convpool

@@ -19,6 +19,7 @@ from ._convolution import conv, conv_backward, conv_transpose, conv_transpose_ba
 from ._geometry import conv_output_shape, conv_transpose_output_shape, pool_output_shape, window_geometry
 from ._gradcheck import gradcheck
 from ._max_pooling import max_pool, max_pool_backward, max_unpool, max_unpool_backward
+from ._pool_indices import convert_pool_indices
 from ._runtime import __version__, get_num_threads, num_threads, set_num_threads, show_config
 from ._sum_pooling import avg_pool, avg_pool_backward, lp_pool, lp_pool_backward
 from ._types import ConvGradients, MaxPoolResult, WindowGeometry
@@ -44,6 +45,7 @@ __all__ = [
     "conv_transpose",
     "conv_transpose_backward",
     "conv_transpose_output_shape",
+    "convert_pool_indices",
     "get_num_threads",
     "gradcheck",
     "lp_pool",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from numpy import int64
 from numpy.typing import NDArray
 
-from ._types import Layout, PaddingLike, PerDimension, Ties
+from ._types import IndexNumbering, Layout, PaddingLike, PerDimension, Ties
 
 _Array = NDArray[Any]
 _Shape = Sequence[int]
@@ -288,6 +288,23 @@ def pool_algorithm(
     layout: Layout,
     /,
 ) -> str: ...
+
+# ---- pool_numbering.cpp ----
+
+def convert_pool_indices(
+    indices: _Array,
+    input_shape: _Shape,
+    kernel_size: PerDimension | None,
+    stride: PerDimension | None,
+    padding: PaddingLike,
+    dilation: PerDimension,
+    ceil_mode: bool,
+    source: IndexNumbering,
+    target: IndexNumbering,
+    output_size: _OutputSize,
+    layout: Layout,
+    /,
+) -> _Array: ...
 
 # ---- runtime.cpp ----
 

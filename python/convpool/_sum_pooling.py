@@ -1,8 +1,8 @@
 """Average and LP norm over windows in 1, 2 or 3 spatial dimensions, and their gradients.
 
 Arrays are ``(N, C, *spatial)`` or, with ``layout="channels_last"``, ``(N, *spatial, C)``. Every function releases the
-GIL and gives the same bits for every number of threads. Windows that overlap add up: the gradient of an
-input element is the sum over all windows that read it.
+GIL (unless it moves fewer than 1024 elements) and gives the same bits for every number of threads. Windows that overlap
+add up: the gradient of an input element is the sum over all windows that read it.
 """
 
 from __future__ import annotations

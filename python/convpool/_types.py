@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ConvGradients",
+    "IndexNumbering",
     "Layout",
     "MaxPoolResult",
     "PaddingLike",
@@ -24,6 +25,7 @@ PaddingLike = str | int | Sequence[int | tuple[int, int]]
 """``"valid"``, ``"same"``, ``"same_lower"``, one integer, or per dimension one integer or one ``(low, high)`` pair."""
 
 Layout = Literal["channels_first", "channels_last"]
+IndexNumbering = Literal["pytorch", "onnx", "tensorflow", "window"]
 Ties = Literal["first", "all", "split"]
 
 

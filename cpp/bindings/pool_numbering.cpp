@@ -1,0 +1,80 @@
+// convert_pool_indices: from one library's numbering of maxima to another's.
+#include "geometry/pool_numbering.hpp"
+
+#include "bindings/module.hpp"
+#include "bindings/pooling_arguments.hpp"
+#include "geometry/error.hpp"
+
+namespace convpool::bindings {
+
+namespace {
+
+using Handle = py::handle;
+using Object = py::object;
+
+Numbering to_numbering(const char* function, const char* parameter, Handle value) {
+  const std::string_view text = to_text(function, parameter, value);
+  if (text == "pytorch") return Numbering::pytorch;
+  if (text == "onnx") return Numbering::onnx;
+  if (text == "tensorflow") return Numbering::tensorflow;
+  if (text == "window") return Numbering::window;
+  reject(function, parameter, R"("pytorch", "onnx", "tensorflow" or "window")", printed(value));
+}
+
+// What is known without windows: both shapes, which must agree in all but the spatial extents.
+PoolGeometry windowless_geometry(const char* function, const Shape& input, const Shape& pooled, Handle layout) {
+  const Layout order = to_layout(function, layout);
+  PoolGeometry geometry;
+  geometry.input = make_extents(function, "input_shape", input, order);
+  geometry.output = make_extents(function, "indices", pooled, order);
+  require_same_planes(function, "indices", geometry.output, "input_shape", geometry.input);
+  return geometry;
+}
+
+py::dtype index_type(const char* function, Numbering numbering, const PoolGeometry& geometry) {
+  constexpr std::int64_t kTapsOfBytes = 256;
+  std::int64_t count = kPlaneOf64BitIndices;
+  if (numbering == Numbering::pytorch) count = geometry.input.plane();
+  if (numbering == Numbering::window) {
+    count = largest_window_taps(function, geometry);
+    if (count <= kTapsOfBytes) return py::dtype::of<std::uint8_t>();
+  }
+  return count >= kPlaneOf64BitIndices ? py::dtype::of<std::int64_t>() : py::dtype::of<std::int32_t>();
+}
+
+Object convert_pool_indices(Handle indices_object, Handle input_shape, Handle kernel_size, Handle stride,
+                            Handle padding, Handle dilation, Handle ceil_mode, Handle source, Handle target,
+                            Handle output_size, Handle layout) {
+  const char* function = "convert_pool_indices";
+  const Numbering from = to_numbering(function, "source", source), to = to_numbering(function, "target", target);
+  ArrayArgument indices(function, "indices", indices_object);
+  indices.require_integer(function);
+  const Shape input = to_shape(function, "input_shape", input_shape);
+  const bool is_sliding = !kernel_size.is_none(), is_adaptive = !output_size.is_none();
+  if (is_sliding && is_adaptive)
+    reject(function, "output_size", "None where kernel_size is given", printed(output_size));
+  if (!is_sliding && !is_adaptive && (from == Numbering::window || to == Numbering::window))
+    reject(function, "kernel_size", "given (or output_size) to count inside windows", "None");
+  const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, is_adaptive ? output_size : Handle()};
+  const PoolGeometry geometry = is_sliding || is_adaptive
+                                    ? windows.over(function, input, layout)
+                                    : windowless_geometry(function, input, indices.shape(), layout);
+  require_shape(function, "indices", indices.shape(), geometry.output.shape(), "that of the pooled array");
+  const py::dtype type = index_type(function, to, geometry);
+  py::array converted = new_array(py::dtype::of<std::int64_t>(), indices.shape());
+  indices.make_contiguous();
+  with_integer(indices.type(), [&](auto zero) {
+    using From = decltype(zero);
+    std::int64_t* numbers = mutable_data<std::int64_t>(converted);
+    const From* given = indices.data<From>();
+    const py::gil_scoped_release nogil;
+    convert_indices(function, geometry, from, to, given, numbers);
+  });
+  return converted.attr("astype")(type, py::arg("copy") = false);
+}
+
+}  // namespace
+
+void bind_pool_numbering(py::module_& module) { define<&convert_pool_indices>(module, "convert_pool_indices"); }
+
+}  // namespace convpool::bindings
