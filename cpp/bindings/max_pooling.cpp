@@ -28,8 +28,8 @@ py::array make_indices(const PoolGeometry& geometry) {
 
 // ---- max pooling ----
 
-Object run_max_pool(const char* function, Handle input_object, const Windows& windows, Handle return_indices,
-                    Handle layout, Handle out, Handle num_threads) {
+Object run_extreme_pool(const char* function, Extreme extreme, Handle input_object, const Windows& windows,
+                        Handle return_indices, Handle layout, Handle out, Handle num_threads) {
   const int threads = to_thread_count(function, num_threads);
   const bool wants_indices = to_bool(function, "return_indices", return_indices);
   ArrayArgument input(function, "input", input_object);
@@ -45,8 +45,8 @@ Object run_max_pool(const char* function, Handle input_object, const Windows& wi
     const T* source = input.data<T>();
     const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     if (geometry.input.plane() >= kPlaneOf64BitIndices)
-      extreme_pool_forward(geometry, Extreme::max, source, target, static_cast<std::int64_t*>(positions), threads);
-    else extreme_pool_forward(geometry, Extreme::max, source, target, static_cast<std::int32_t*>(positions), threads);
+      extreme_pool_forward(geometry, extreme, source, target, static_cast<std::int64_t*>(positions), threads);
+    else extreme_pool_forward(geometry, extreme, source, target, static_cast<std::int32_t*>(positions), threads);
   });
   if (!wants_indices) return std::move(output);
   return py::make_tuple(output, indices);
@@ -76,8 +76,9 @@ struct PooledInput {
   }
 };
 
-Object run_max_pool_backward(const char* function, Handle grad_object, Handle input_object, const Windows& windows,
-                             Handle indices_object, Handle ties_object, Handle layout, Handle out, Handle num_threads) {
+Object run_extreme_pool_backward(const char* function, Extreme extreme, Handle grad_object, Handle input_object,
+                                 const Windows& windows, Handle indices_object, Handle ties_object, Handle layout,
+                                 Handle out, Handle num_threads) {
   const int threads = to_thread_count(function, num_threads);
   const Ties ties = to_ties(function, ties_object);
   ArrayArgument grad_output(function, "grad_output", grad_object);
@@ -106,43 +107,57 @@ Object run_max_pool_backward(const char* function, Handle grad_object, Handle in
     const T* source = indices ? nullptr : input.array->data<T>();
     const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
     if (!indices) {
-      const bool is_wide = geometry.input.plane() >= kPlaneOf64BitIndices;
-      if (is_wide)
-        convpool::extreme_pool_backward<T, std::int64_t>(geometry, Extreme::max, gradient, source, {}, ties, target, threads);
-      else convpool::extreme_pool_backward<T, std::int32_t>(geometry, Extreme::max, gradient, source, {}, ties, target, threads);
+      if (geometry.input.plane() >= kPlaneOf64BitIndices)
+        extreme_pool_backward<T, std::int64_t>(geometry, extreme, gradient, source, {}, ties, target, threads);
+      else extreme_pool_backward<T, std::int32_t>(geometry, extreme, gradient, source, {}, ties, target, threads);
       return;
     }
-    indices->with_checked(function, geometry.output.elements(), geometry.input.plane(), threads, [&](auto* positions) {
-      convpool::extreme_pool_backward(geometry, Extreme::max, gradient, source, positions, ties, target, threads);
-    });
+    indices->with_examined(
+        function, geometry.output.elements(), geometry.input.plane(), threads,
+        [&](auto* places) { return examine_indices(geometry, places, threads); },
+        [&](auto given) { extreme_pool_backward(geometry, extreme, gradient, source, given, ties, target, threads); });
   });
   return std::move(grad_input);
 }
 
 Object max_pool(Handle input, Handle kernel_size, Handle stride, Handle padding, Handle dilation, Handle ceil_mode,
                 Handle return_indices, Handle layout, Handle out, Handle num_threads) {
-  return run_max_pool("max_pool", input, {kernel_size, stride, padding, dilation, ceil_mode, {}}, return_indices,
-                      layout, out, num_threads);
+  return run_extreme_pool("max_pool", Extreme::max, input, {kernel_size, stride, padding, dilation, ceil_mode, {}},
+                          return_indices, layout, out, num_threads);
 }
 
 Object adaptive_max_pool(Handle input, Handle output_size, Handle return_indices, Handle layout, Handle out,
                          Handle num_threads) {
-  return run_max_pool("adaptive_max_pool", input, {{}, {}, {}, {}, {}, output_size}, return_indices, layout, out,
-                      num_threads);
+  return run_extreme_pool("adaptive_max_pool", Extreme::max, input, {{}, {}, {}, {}, {}, output_size}, return_indices,
+                          layout, out, num_threads);
 }
 
 Object max_pool_backward(Handle grad_output, Handle input, Handle kernel_size, Handle stride, Handle padding,
                          Handle dilation, Handle ceil_mode, Handle indices, Handle ties, Handle layout, Handle out,
                          Handle num_threads) {
-  return run_max_pool_backward("max_pool_backward", grad_output, input,
-                               {kernel_size, stride, padding, dilation, ceil_mode, {}}, indices, ties, layout, out,
-                               num_threads);
+  return run_extreme_pool_backward("max_pool_backward", Extreme::max, grad_output, input,
+                                   {kernel_size, stride, padding, dilation, ceil_mode, {}}, indices, ties, layout, out,
+                                   num_threads);
 }
 
 Object adaptive_max_pool_backward(Handle grad_output, Handle input, Handle output_size, Handle indices, Handle ties,
                                   Handle layout, Handle out, Handle num_threads) {
-  return run_max_pool_backward("adaptive_max_pool_backward", grad_output, input, {{}, {}, {}, {}, {}, output_size},
-                               indices, ties, layout, out, num_threads);
+  return run_extreme_pool_backward("adaptive_max_pool_backward", Extreme::max, grad_output, input,
+                                   {{}, {}, {}, {}, {}, output_size}, indices, ties, layout, out, num_threads);
+}
+
+Object min_pool(Handle input, Handle kernel_size, Handle stride, Handle padding, Handle dilation, Handle ceil_mode,
+                Handle return_indices, Handle layout, Handle out, Handle num_threads) {
+  return run_extreme_pool("min_pool", Extreme::min, input, {kernel_size, stride, padding, dilation, ceil_mode, {}},
+                          return_indices, layout, out, num_threads);
+}
+
+Object min_pool_backward(Handle grad_output, Handle input, Handle kernel_size, Handle stride, Handle padding,
+                         Handle dilation, Handle ceil_mode, Handle indices, Handle ties, Handle layout, Handle out,
+                         Handle num_threads) {
+  return run_extreme_pool_backward("min_pool_backward", Extreme::min, grad_output, input,
+                                   {kernel_size, stride, padding, dilation, ceil_mode, {}}, indices, ties, layout, out,
+                                   num_threads);
 }
 
 // ---- max unpooling ----
@@ -207,6 +222,8 @@ Object max_unpool_backward(Handle grad_object, Handle indices_object, Handle lay
 void bind_max_pooling(py::module_& module) {
   define<&max_pool>(module, "max_pool");
   define<&max_pool_backward>(module, "max_pool_backward");
+  define<&min_pool>(module, "min_pool");
+  define<&min_pool_backward>(module, "min_pool_backward");
   define<&adaptive_max_pool>(module, "adaptive_max_pool");
   define<&adaptive_max_pool_backward>(module, "adaptive_max_pool_backward");
   define<&max_unpool>(module, "max_unpool");

@@ -61,25 +61,41 @@ class Indices {
   // Calls body(const I*) with int32 indices, or int64 where the plane needs them. Runs without the GIL.
   template <class Body>
   void with_checked(const char* function, std::int64_t count, std::int64_t plane, int threads, Body&& body) const {
+    const auto no_windows = [](auto* indices) { return given_anywhere(indices); };
+    with_examined(function, count, plane, threads, no_windows, [&](auto given) { body(given.data); });
+  }
+
+  // Calls body(GivenIndices<I>) with what examine(const I*) finds; those it does not vouch for are checked against the
+  // plane.
+  template <class Examine, class Body>
+  void with_examined(const char* function, std::int64_t count, std::int64_t plane, int threads, Examine&& examine,
+                     Body&& body) const {
     with_integer(array_.type(), [&](auto zero) {
       using From = decltype(zero);
       const From* source = array_.data<From>();
-      if (plane >= kPlaneOf64BitIndices) narrow<From, std::int64_t>(function, source, count, plane, threads, body);
-      else narrow<From, std::int32_t>(function, source, count, plane, threads, body);
+      if (plane >= kPlaneOf64BitIndices)
+        narrow<From, std::int64_t>(function, source, count, plane, threads, examine, body);
+      else narrow<From, std::int32_t>(function, source, count, plane, threads, examine, body);
     });
   }
 
  private:
-  template <class From, class I, class Body>
+  template <class I>
+  static GivenIndices<I> given_anywhere(const I* indices) {
+    return {indices, false};
+  }
+
+  template <class From, class I, class Examine, class Body>
   static void narrow(const char* function, const From* source, std::int64_t count, std::int64_t plane, int threads,
-                     Body&& body) {
+                     Examine&& examine, Body&& body) {
     if constexpr (std::is_same_v<From, I>) {
-      import_indices<From, I>(function, source, count, plane, nullptr, threads);
-      body(source);
+      const GivenIndices<I> given = examine(source);
+      if (!given.are_in_windows) import_indices<From, I>(function, source, count, plane, nullptr, threads);
+      body(given);
     } else {
       const std::unique_ptr<I[]> target(new I[static_cast<std::size_t>(count)]);
       import_indices(function, source, count, plane, target.get(), threads);
-      body(const_cast<const I*>(target.get()));
+      body(examine(const_cast<const I*>(target.get())));
     }
   }
   ArrayArgument array_;

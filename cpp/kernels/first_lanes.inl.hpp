@@ -1,5 +1,5 @@
-// The first `count` lanes of a vector, for instruction sets without masks on every type: nothing else is read or written,
-// the other lanes are 0.
+// The first `count` lanes of a vector, for instruction sets without masks on every type: nothing else is read or
+// written, the other lanes are 0.
 
 template <class T>
 static inline __attribute__((always_inline)) Vector<T> load_first(const T* source, Index count) {

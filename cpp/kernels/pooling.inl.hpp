@@ -32,8 +32,12 @@ static void divide(Index count, const T* source, T divisor, T* target) {
 template <class T, class Order>
 constexpr ReductionKernels<T> make_extremes() {
   using Extreme = ExtremeOf<T, Order>;
-  return {reduce_taps<T, Extreme>,    reduce_taps<T, Extreme>,    reduce_rows<T, Extreme>,
-          reduce_rows<T, Extreme>,    reduce_running<T, Extreme>, reduce_running<T, Extreme>,
+  return {reduce_taps<T, Extreme>,
+          reduce_taps<T, Extreme>,
+          reduce_rows<T, Extreme>,
+          reduce_rows<T, Extreme>,
+          reduce_running<T, Extreme>,
+          reduce_running<T, Extreme>,
           reduce_segments<T, SegmentExtreme<Order>>};
 }
 
@@ -41,8 +45,12 @@ template <class T, class Order>
 constexpr ReductionKernels<T> make_placed_extremes() {
   using Outer = PlacedExtremeOf<T, Order, false>;
   using Nested = PlacedExtremeOf<T, Order, true>;
-  return {reduce_taps<T, Outer>,     reduce_taps<T, Nested>,    reduce_rows<T, Outer>,
-          reduce_rows<T, Nested>,    reduce_running<T, Outer>,  reduce_running<T, Nested>,
+  return {reduce_taps<T, Outer>,
+          reduce_taps<T, Nested>,
+          reduce_rows<T, Outer>,
+          reduce_rows<T, Nested>,
+          reduce_running<T, Outer>,
+          reduce_running<T, Nested>,
           reduce_segments<T, SegmentExtreme<Order>>};
 }
 

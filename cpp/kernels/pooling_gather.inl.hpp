@@ -7,7 +7,7 @@
 // As many places as a vector of T has lanes, as wide as T.
 template <class T, bool IsPartial>
 static inline __attribute__((always_inline)) Vector<LanePosition<T>> load_places(const std::int32_t* source,
-                                                                                Index count) {
+                                                                                 Index count) {
   if constexpr (sizeof(T) == sizeof(std::int32_t)) {
     return load_lanes<IsPartial>(source, count);
   } else {
@@ -20,7 +20,7 @@ static inline __attribute__((always_inline)) Vector<LanePosition<T>> load_places
 
 template <class T, int Vectors, bool IsPartial>
 static inline __attribute__((always_inline)) void gather_channel_block(const ChannelGather<T>& g, Index column,
-                                                                      Index lane) {
+                                                                       Index lane) {
   using P = LanePosition<T>;
   constexpr int kWidth = kLanes<T>;
   const Vector<P> own = broadcast(static_cast<P>(g.position + column));
@@ -58,7 +58,9 @@ static void gather_channels(const ChannelGather<T>& g) {
 template <int Half = kLanes<std::int32_t> / 2>
 static inline __attribute__((always_inline)) std::int32_t any_lane(Vector<std::int32_t> mask) {
   if constexpr (Half == 0) return mask[0];
-  else return any_lane<Half / 2>(mask | upper_half<std::int32_t, Half>(mask, typename LaneList<kLanes<std::int32_t>>::type{}));
+  else
+    return any_lane<Half / 2>(mask |
+                              upper_half<std::int32_t, Half>(mask, typename LaneList<kLanes<std::int32_t>>::type{}));
 }
 
 static bool are_inside(const PlaceCheck& check) {

@@ -128,8 +128,8 @@ struct States {
       state[v] = Reduction::combine(state[v], element);
     }
   }
-  inline __attribute__((always_inline)) void add_earlier(const Elements<T>& source, Index offset,
-                                                         LanePosition<T> label, Index count) {
+  inline __attribute__((always_inline)) void add_earlier(const Elements<T>& source, Index offset, LanePosition<T> label,
+                                                         Index count) {
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
       const auto element = Reduction::template element<IsPartial>(source, offset + v * kLanes<T>, label, count);

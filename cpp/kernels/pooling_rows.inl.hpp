@@ -113,11 +113,10 @@ static void reduce_segments(const SegmentReduction<T>& r) {
 template <class T, int Step, int Residue, int Source, int... Lane>
 static inline __attribute__((always_inline)) Vector<T> take_split(Vector<T> taken, Vector<T> next, Lanes<Lane...>) {
   constexpr int kWidth = kLanes<T>;
-  return __builtin_shufflevector(
-      taken, next,
-      ((Lane * Step + Residue) / kWidth == Source ? kWidth + (Lane * Step + Residue) % kWidth
-       : Source == 1                              ? (Lane * Step + Residue) % kWidth
-                                                  : Lane)...);
+  return __builtin_shufflevector(taken, next,
+                                 ((Lane * Step + Residue) / kWidth == Source ? kWidth + (Lane * Step + Residue) % kWidth
+                                  : Source == 1                              ? (Lane * Step + Residue) % kWidth
+                                                                             : Lane)...);
 }
 
 template <class T, int Step, int Residue, int Source = 1>
@@ -125,7 +124,8 @@ static inline __attribute__((always_inline)) Vector<T> split_vectors(Vector<T> t
   if constexpr (Source >= Step) {
     return taken;
   } else {
-    const Vector<T> next = take_split<T, Step, Residue, Source>(taken, sources[Source], typename LaneList<kLanes<T>>::type{});
+    const Vector<T> next =
+        take_split<T, Step, Residue, Source>(taken, sources[Source], typename LaneList<kLanes<T>>::type{});
     return split_vectors<T, Step, Residue, Source + 1>(next, sources);
   }
 }

@@ -199,7 +199,8 @@ struct TieTaps {
 };
 
 // out[x] = sum of those gradients whose places name the position of column x, position + x, for `lanes` channels of
-// neighbouring columns: column x reads counts[x] windows, window_step elements apart, from first[x] of each of `rows` rows.
+// neighbouring columns: column x reads counts[x] windows, window_step elements apart, from first[x] of each of `rows`
+// rows.
 template <class T>
 struct ChannelGather {
   Index columns, lanes;
@@ -273,10 +274,10 @@ inline const ConvKernels<double>& conv_kernels<double>(const KernelTable& table)
 template <class T>
 const PoolKernels<T>& pool_kernels(const KernelTable& table);
 
-#define CONVPOOL_POOL_KERNELS(T, member)                                         \
-  template <>                                                                    \
-  inline const PoolKernels<T>& pool_kernels<T>(const KernelTable& table) {       \
-    return table.member;                                                         \
+#define CONVPOOL_POOL_KERNELS(T, member)                                   \
+  template <>                                                              \
+  inline const PoolKernels<T>& pool_kernels<T>(const KernelTable& table) { \
+    return table.member;                                                   \
   }
 CONVPOOL_POOL_KERNELS(float, pool_f32)
 CONVPOOL_POOL_KERNELS(double, pool_f64)

@@ -18,8 +18,8 @@ class AverageDivisor {
   // target[i] = source[i] / divisor of window (z, y, column), for `columns` windows of `lanes` channels each. In place
   // too. Windows at a border average over fewer elements; neighbours of one divisor are divided together.
   void divide(Index z, Index y, Index column, Index columns, Index lanes, const T* source, T* target) const noexcept {
-    const T row = static_cast<T>(view_.shares[0][static_cast<std::size_t>(z)] *
-                                 view_.shares[1][static_cast<std::size_t>(y)]);
+    const T row =
+        static_cast<T>(view_.shares[0][static_cast<std::size_t>(z)] * view_.shares[1][static_cast<std::size_t>(y)]);
     Index first = -column;  // of a run, in columns of the block
     for (const Run& run : runs_) {
       const Index begin = std::max<Index>(first, 0), stop = std::min(first + run.columns, columns);
@@ -37,7 +37,8 @@ class AverageDivisor {
     const std::vector<double>& shares = view_.shares[1];
     for (Index row = y.first, next = row; row < y.stop(); row = next) {
       next = row + 1;
-      while (is_dense && next < y.stop() && shares[static_cast<std::size_t>(next)] == shares[static_cast<std::size_t>(row)])
+      while (is_dense && next < y.stop() &&
+             shares[static_cast<std::size_t>(next)] == shares[static_cast<std::size_t>(row)])
         ++next;
       T* first = values + (row - y.first) * pitch;
       if (is_dense) divide(z, row, 0, 1, (next - row) * pitch, first, first);

@@ -80,22 +80,45 @@ class AxisPass {
   RowPass<V> row_pass(const Scratch& scratch, const AxisCall<V>& call) const noexcept {
     for (Index i = 0; i < scratch.targets.count && has_positions_; ++i)
       scratch.labels[i] = static_cast<P>(call.base + axis_.of(scratch.targets.first + i).first * call.unit);
-    return {scratch.targets.count, call.columns,        call.values,
-            scratch.first,         scratch.counts,      axis_.step * scratch.pitch,
-            call.out,              call.out_pitch,      call.positions,
-            scratch.labels,        static_cast<P>(axis_.step * call.unit), call.column_labels,
-            call.out_positions,    call.out_positions_pitch};
+    return {scratch.targets.count,
+            call.columns,
+            call.values,
+            scratch.first,
+            scratch.counts,
+            axis_.step * scratch.pitch,
+            call.out,
+            call.out_pitch,
+            call.positions,
+            scratch.labels,
+            static_cast<P>(axis_.step * call.unit),
+            call.column_labels,
+            call.out_positions,
+            call.out_positions_pitch};
   }
 
   RunningPass<V> running_pass(const Scratch& scratch, const AxisCall<V>& call) const noexcept {
     // Pieces are counted from the first window of the axis, so that a sum does not depend on the block.
     const Index start = scratch.targets.first * axis_.stride, first = axis_.begin - scratch.span.first;
     const auto label = static_cast<P>(call.base + scratch.span.first * call.unit);
-    return {scratch.targets.count, call.columns,   scratch.span.count, first + start,
-            axis_.stride,          axis_.length,   first + start / axis_.length * axis_.length,
-            call.values,           scratch.pitch,  call.out,           call.out_pitch,
-            scratch.tails,         call.positions, label,              call.unit,
-            call.column_labels,    call.out_positions, call.out_positions_pitch, scratch.tail_positions};
+    return {scratch.targets.count,
+            call.columns,
+            scratch.span.count,
+            first + start,
+            axis_.stride,
+            axis_.length,
+            first + start / axis_.length * axis_.length,
+            call.values,
+            scratch.pitch,
+            call.out,
+            call.out_pitch,
+            scratch.tails,
+            call.positions,
+            label,
+            call.unit,
+            call.column_labels,
+            call.out_positions,
+            call.out_positions_pitch,
+            scratch.tail_positions};
   }
 
   const ViewAxis& axis_;

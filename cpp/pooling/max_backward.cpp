@@ -17,8 +17,8 @@ namespace convpool {
 namespace {
 
 constexpr Index kRecomputedBytes = 4 * 1024 * 1024;
-constexpr int kGroup = 4;             // planes that are scattered into together
-constexpr Index kGroupsPerThread = 2;   // below that planes are cut into bands
+constexpr int kGroup = 4;              // planes that are scattered into together
+constexpr Index kGroupsPerThread = 2;  // below that planes are cut into bands
 constexpr Index kTaskElements = 16 * 1024;
 
 template <class T, class I, class Add>
@@ -27,7 +27,8 @@ void scatter_groups(const PoolGeometry& geometry, const T* grad_output, const I*
   const Index full = geometry.input.plane(), pooled = geometry.output.plane();
   const Index planes = geometry.input.batch * geometry.input.channels;
   const PlaneGroup<T, I, kGroup, Add> group(full, pooled, add);
-  const Index at_once = kGroup * std::max<Index>(kTaskElements / (full * kGroup), 1), tasks = ceil_divide(planes, at_once);
+  const Index at_once = kGroup * std::max<Index>(kTaskElements / (full * kGroup), 1),
+              tasks = ceil_divide(planes, at_once);
   const int workers = worker_count(threads, tasks, geometry.input.elements() / 4 + geometry.output.elements());
   parallel_for(tasks, workers, [&](Index task, int) {
     const Index stop = std::min(planes, (task + 1) * at_once);
@@ -182,7 +183,7 @@ template void max_magnitude_backward(const PoolGeometry&, const double*, const d
 template GivenIndices<std::int32_t> examine_indices(const PoolGeometry&, const std::int32_t*, int);
 template GivenIndices<std::int64_t> examine_indices(const PoolGeometry&, const std::int64_t*, int);
 
-#define CONVPOOL_MAX_BACKWARD(T, I)                                                                             \
+#define CONVPOOL_MAX_BACKWARD(T, I) \
   template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<I>, Ties, T*, int);
 CONVPOOL_MAX_BACKWARD(float, std::int32_t)
 CONVPOOL_MAX_BACKWARD(float, std::int64_t)

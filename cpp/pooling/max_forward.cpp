@@ -68,8 +68,9 @@ void reduce_extremes(const PoolGeometry& geometry, Extreme extreme, const T* inp
   const PoolView view = forward_view_of_maxima(geometry);
   const PoolKernels<V>& kernels = pool_kernels<V>(*selected_kernels());
   const bool has_positions = indices != nullptr, is_max = extreme == Extreme::max;
-  const ReductionKernels<V>& reduction = has_positions ? (is_max ? kernels.max_with_positions : kernels.min_with_positions)
-                                                       : (is_max ? kernels.max : kernels.min);
+  const ReductionKernels<V>& reduction = has_positions
+                                             ? (is_max ? kernels.max_with_positions : kernels.min_with_positions)
+                                             : (is_max ? kernels.max : kernels.min);
   const RowReducer<T, V, Convert> rows(view, kernels, reduction, has_positions, true, {}, worst_value<V>(extreme));
   run_windows<V>(view, rows, reduction, kernels.lanes, has_positions, ExtremeSink<T, V, I>(output, indices), input,
                  num_threads);
@@ -120,7 +121,7 @@ void max_magnitude(const PoolGeometry& geometry, const T* input, T* output, std:
 template void max_magnitude(const PoolGeometry&, const float*, float*, std::int32_t*, int);
 template void max_magnitude(const PoolGeometry&, const double*, double*, std::int32_t*, int);
 
-#define CONVPOOL_MAX_FORWARD(T) \
+#define CONVPOOL_MAX_FORWARD(T)                                                                       \
   template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int32_t*, int); \
   template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int64_t*, int);
 CONVPOOL_MAX_FORWARD(float)

@@ -32,7 +32,8 @@ class BandCut {
   Index tasks() const noexcept { return view_.outers * view_.axes[0].targets * row_blocks(); }
   Band band(Index task) const noexcept {
     const Index first = task % row_blocks() * rows_, plane = task / row_blocks();
-    return {plane / view_.axes[0].targets, plane % view_.axes[0].targets,
+    return {plane / view_.axes[0].targets,
+            plane % view_.axes[0].targets,
             {first, std::min(rows_, view_.axes[1].targets - first)}};
   }
 
@@ -77,7 +78,8 @@ class ChannelGatherer {
     Index count = 0;
     for (Index tz = 0; tz < deep.count; ++tz)
       for (Index ty = 0; ty < high.count; ++ty)
-        rows[count++] = ((deep.first + tz) * view_.axes[1].sources + high.first + ty) * view_.axes[2].sources * view_.inner;
+        rows[count++] =
+            ((deep.first + tz) * view_.axes[1].sources + high.first + ty) * view_.axes[2].sources * view_.inner;
     return count;
   }
 
@@ -138,8 +140,7 @@ bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, i
       Index count = 0;
       for (Index tz = 0; tz < z.count; ++tz)
         for (Index ty = 0; ty < y.count; ++ty)
-          positions[count++] =
-              static_cast<std::int32_t>(((z.first + tz) * high.sources + y.first + ty) * wide.sources);
+          positions[count++] = static_cast<std::int32_t>(((z.first + tz) * high.sources + y.first + ty) * wide.sources);
       if (!table.are_inside({columns, indices + row * columns, first.data(), last.data(), positions, count}))
         is_any_outside.store(true, std::memory_order_relaxed);
     }

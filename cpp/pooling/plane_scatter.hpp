@@ -96,8 +96,8 @@ void scatter_band(const ScatterTask& task, Index pooled_plane, T* full, U* poole
 }
 
 // Channels first and many planes: a few of them at once, so that additions to one element (neighbouring windows often
-// share their maximum) do not wait for each other. What lies behind `zeroed` is 0 or more; places are zeroed in front of
-// the first element that names one of them, while they are in the cache.
+// share their maximum) do not wait for each other. What lies behind `zeroed` is 0 or more; places are zeroed in front
+// of the first element that names one of them, while they are in the cache.
 template <class T, class I, int kPlanes, class Place>
 class PlaneGroup {
  public:

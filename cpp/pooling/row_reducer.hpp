@@ -48,8 +48,8 @@ class RowReducer {
   void prepare(const RowBlock& block, Index pitch, Scratch& scratch) const noexcept;
 
   // Rows [first, first + count) of the whole input. Positions may be null; they are columns, less column_labels().
-  void reduce(const T* input, Index first, Index count, const RowBlock& block, Index pitch, const Scratch& scratch, V* out,
-              P* positions) const noexcept;
+  void reduce(const T* input, Index first, Index count, const RowBlock& block, Index pitch, const Scratch& scratch,
+              V* out, P* positions) const noexcept;
   const P* column_labels(const RowBlock& block) const noexcept {
     return method_ == Method::phases ? starts_.data() + block.column * width_ : nullptr;
   }
@@ -113,9 +113,9 @@ RowReducer<T, V, Convert>::RowReducer(const PoolView& view, const PoolKernels<V>
                                       const ReductionKernels<V>& reduction, bool has_positions, bool is_idempotent,
                                       Convert convert, V padding)
     : view_(view), axis_(view.axes[2].window), kernels_(kernels), reduction_(reduction),
-      columns_(view.axes[2], reduction, kernels.lanes, has_positions), has_positions_(has_positions),
-      convert_(convert), padding_(padding), width_(view.inner), row_elements_(view.axes[2].sources * view.inner),
-      method_(choose()), taps_(axis_.is_adaptive ? axis_.largest_window() : axis_.kernel),
+      columns_(view.axes[2], reduction, kernels.lanes, has_positions), has_positions_(has_positions), convert_(convert),
+      padding_(padding), width_(view.inner), row_elements_(view.axes[2].sources * view.inner), method_(choose()),
+      taps_(axis_.is_adaptive ? axis_.largest_window() : axis_.kernel),
       partial_(method_ == Method::phases && axis_.stride == 1 ? taps_ : 0, axis_.dilation * width_,
                static_cast<P>(axis_.dilation), is_idempotent, has_positions) {
   if (method_ == Method::phases) make_phases();
@@ -206,8 +206,8 @@ void RowReducer<T, V, Convert>::prepare_phases(const RowBlock& block, Index pitc
 }
 
 template <class T, class V, class Convert>
-void RowReducer<T, V, Convert>::reduce(const T* input, Index first, Index count, const RowBlock& block,
-                                       Index pitch, const Scratch& scratch, V* out, P* positions) const noexcept {
+void RowReducer<T, V, Convert>::reduce(const T* input, Index first, Index count, const RowBlock& block, Index pitch,
+                                       const Scratch& scratch, V* out, P* positions) const noexcept {
   const T* rows = input + first * row_elements_;
   if (method_ == Method::phases) return reduce_phases(rows, count, block, pitch, scratch, out, positions);
   for (Index row = 0; row < count; ++row) {
@@ -274,7 +274,8 @@ void RowReducer<T, V, Convert>::reduce_channels(const T* row, const RowBlock& bl
   if constexpr (Convert::kIsCopy) {
     values = source;
   } else {
-    for (Index x = 0; x < span.count; ++x) convert(source + x * width_, block.lanes, scratch.converted + x * block.lanes);
+    for (Index x = 0; x < span.count; ++x)
+      convert(source + x * width_, block.lanes, scratch.converted + x * block.lanes);
   }
   AxisCall<V> call{block.lanes, values, out, block.lanes};
   call.out_positions = positions;
@@ -293,8 +294,8 @@ void RowReducer<T, V, Convert>::reduce_segments(const T* row, const RowBlock& bl
   } else {
     convert(row + shift, scratch.span.count, scratch.converted);
   }
-  reduction_.segments({block.columns, values, first_.data() + block.column, counts_.data() + block.column, shift, out,
-                       0, positions});
+  reduction_.segments(
+      {block.columns, values, first_.data() + block.column, counts_.data() + block.column, shift, out, 0, positions});
 }
 
 }  // namespace convpool

@@ -1,7 +1,8 @@
 // The horizontal step backwards: rows of output gradients, scaled, are spread over the input columns they came from;
 // every input column sums the windows that cover it, from left to right.
 //
-//   phases    (one channel) columns of one stride phase are covered by the same taps: each phase is a sum of runs of the
+//   phases    (one channel) columns of one stride phase are covered by the same taps: each phase is a sum of runs of
+//   the
 //             zero-padded gradient rows, several rows at once; the phases are joined again.
 //   channels  each column sums its windows; lanes are channels.
 //   segments  (one channel) adaptive windows: the windows over a column are neighbours.
@@ -14,8 +15,8 @@
 
 namespace convpool {
 
-// T: stored type, V: computed type. Scale: `void operator()(const T* gradients, z, y, column, columns, lanes, V* scaled)`
-// for neighbours: `lanes` channels of each of the windows (z, y, column), ... .
+// T: stored type, V: computed type. Scale: `void operator()(const T* gradients, z, y, column, columns, lanes, V*
+// scaled)` for neighbours: `lanes` channels of each of the windows (z, y, column), ... .
 template <class T, class V, class Scale>
 class RowSpreader {
  public:
@@ -24,8 +25,8 @@ class RowSpreader {
   RowSpreader(const PoolView& view, const PoolKernels<V>& kernels, const Scale& scale);
 
   struct Scratch {
-    V* line;    // scaled gradients
-    V* joined;  // phases before they are joined
+    V* line;     // scaled gradients
+    V* joined;   // phases before they are joined
     V* windows;  // partial ones
     Index* offsets;
     typename AxisPass<V>::Scratch columns;
@@ -36,8 +37,8 @@ class RowSpreader {
   Scratch carve(Carver& carver, const RowBlock& largest) const noexcept;
   void prepare(const RowBlock& block, Index pitch, Scratch& scratch) const noexcept;
   // Rows [first, first + count) of all output gradients.
-  void reduce(const T* gradients, Index first, Index count, const RowBlock& block, Index pitch, const Scratch& scratch, V* out,
-              P*) const noexcept;
+  void reduce(const T* gradients, Index first, Index count, const RowBlock& block, Index pitch, const Scratch& scratch,
+              V* out, P*) const noexcept;
   const P* column_labels(const RowBlock&) const noexcept { return nullptr; }
 
  private:
@@ -129,7 +130,8 @@ template <class T, class V, class Scale>
 void RowSpreader<T, V, Scale>::reduce(const T* gradients, Index first, Index count, const RowBlock& block, Index pitch,
                                       const Scratch& scratch, V* out, P*) const noexcept {
   const Index at_once = is_phased() ? line_rows(scratch.line_pitch) : 1;
-  const Index shift = is_phased() && scratch.span.count > 0 ? scratch.span.first - phases_.first_window(block.column) : 0;
+  const Index shift =
+      is_phased() && scratch.span.count > 0 ? scratch.span.first - phases_.first_window(block.column) : 0;
   for (Index row = 0; row < count; row += at_once) {
     const Index some = std::min(at_once, count - row);
     scale_rows(gradients, first + row, some, block, scratch, scratch.line + shift, scratch.line_pitch);
@@ -157,8 +159,7 @@ void RowSpreader<T, V, Scale>::sum_taps(const std::vector<Index>& taps, Index sk
   if (taps.empty()) std::fill_n(target, elements, V{0});
   else if (partial_.are_used())
     partial_.reduce(kernels_.sum, scratch.line, elements, scratch.offsets, scratch.windows, nullptr, target, nullptr);
-  else
-    kernels_.sum.taps({elements, static_cast<Index>(taps.size()), scratch.line + skipped, taps.data(), target});
+  else kernels_.sum.taps({elements, static_cast<Index>(taps.size()), scratch.line + skipped, taps.data(), target});
 }
 
 template <class T, class V, class Scale>

@@ -120,8 +120,7 @@ void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* gr
   const AverageDivisor<T> divisor(view, kernels);
   const AverageScale<T> scale(divisor);
   const RowSpreader<T, T, AverageScale<T>> rows(view, kernels, scale);
-  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T>(grad_input), grad_output,
-                 num_threads);
+  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T>(grad_input), grad_output, num_threads);
 }
 
 template <class T>

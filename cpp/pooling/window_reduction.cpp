@@ -4,7 +4,7 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kTileBytes = 32 * 1024;         // reduced rows that a tile keeps, in the first-level cache,
+constexpr Index kTileBytes = 32 * 1024;          // reduced rows that a tile keeps, in the first-level cache,
 constexpr Index kLargestTileBytes = 256 * 1024;  // or the second where windows are tall
 constexpr Index kMostRowElements = 4096;
 constexpr Index kLeastRowElements = 256;

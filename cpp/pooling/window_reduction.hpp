@@ -44,8 +44,8 @@ struct FinishedRows {
   Index positions_pitch;
 };
 
-// Sink: where results go. `V* place(Index offset)` and `P* place_positions(offset)` return the final address if rows can
-// be written there directly, else null; finish() is told of all finished rows.
+// Sink: where results go. `V* place(Index offset)` and `P* place_positions(offset)` return the final address if rows
+// can be written there directly, else null; finish() is told of all finished rows.
 template <class Reducer, class V, class Sink>
 class WindowReduction {
  public:
@@ -79,8 +79,7 @@ class WindowReduction {
     for (Index outer = tile.outers.first; outer < tile.outers.stop(); outer += tiling_.planes) {
       const Index planes = std::min(tiling_.planes, tile.outers.stop() - outer);
       reduce_sources(input, {outer, planes}, tile, scratch);
-      for (Index plane = 0; plane < planes; ++plane)
-        reduce_plane(outer + plane, plane * rows * pitch_, tile, scratch);
+      for (Index plane = 0; plane < planes; ++plane) reduce_plane(outer + plane, plane * rows * pitch_, tile, scratch);
     }
   }
 
@@ -266,10 +265,20 @@ class WindowReduction {
     }
     const Index first = 0;
     const P label = 0;
-    const RowPass<V> pass{1,        call.columns,       call.values,        &first,
-                          &count,   pitch_,             call.out,           call.out_pitch,
-                          call.positions, &label,       0,                  call.column_labels,
-                          call.out_positions, call.out_positions_pitch};
+    const RowPass<V> pass{1,
+                          call.columns,
+                          call.values,
+                          &first,
+                          &count,
+                          pitch_,
+                          call.out,
+                          call.out_pitch,
+                          call.positions,
+                          &label,
+                          0,
+                          call.column_labels,
+                          call.out_positions,
+                          call.out_positions_pitch};
     (has_positions_ ? reduction_.nested_rows : reduction_.rows)(pass);
     if (is_last) return;
     std::copy_n(call.out, call.columns, scratch.rows);

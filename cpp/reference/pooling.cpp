@@ -216,7 +216,7 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
   });
 }
 
-#define CONVPOOL_MAX_FORWARD(T)                                                                           \
+#define CONVPOOL_MAX_FORWARD(T)                                                                       \
   template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int32_t*, int); \
   template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int64_t*, int);
 CONVPOOL_MAX_FORWARD(float)
@@ -230,12 +230,14 @@ CONVPOOL_MAX_FORWARD(std::uint16_t)
 CONVPOOL_MAX_FORWARD(std::uint32_t)
 CONVPOOL_MAX_FORWARD(std::uint64_t)
 
-#define CONVPOOL_REAL_PASSES(T)                                                                                 \
-  template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int32_t>, Ties, T*, int); \
-  template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int64_t>, Ties, T*, int); \
-  template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);                                       \
-  template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);                                      \
-  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);                                \
+#define CONVPOOL_REAL_PASSES(T)                                                                                     \
+  template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int32_t>, \
+                                      Ties, T*, int);                                                               \
+  template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int64_t>, \
+                                      Ties, T*, int);                                                               \
+  template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);                                           \
+  template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);                                          \
+  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);                                    \
   template void lp_pool_backward(const PoolGeometry&, const T*, const T*, const T*, double, T*, int);
 CONVPOOL_REAL_PASSES(float)
 CONVPOOL_REAL_PASSES(double)
