@@ -7,16 +7,17 @@
 #include "pooling/plan.hpp"
 #include "pooling/place_gather.hpp"
 #include "pooling/plane_scatter.hpp"
-#include "pooling/side_by_side.hpp"
 #include "pooling/tie_gather.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
+#include "runtime/workspace.hpp"
 
 namespace convpool {
 
 namespace {
 
-constexpr Index kRecomputedBytes = 4 * 1024 * 1024;
+constexpr Index kRecomputedBytes = 512 * 1024;  // a thread
+constexpr Index kMostBlockBytes = 256 * 1024;
 constexpr int kGroup = 4;              // planes that are scattered into together
 constexpr Index kGroupsPerThread = 2;  // below that planes are cut into bands
 constexpr Index kTaskElements = 16 * 1024;
@@ -33,8 +34,7 @@ void scatter_groups(const PoolGeometry& geometry, const T* grad_output, const I*
   parallel_for(tasks, workers, [&](Index task, int) {
     const Index stop = std::min(planes, (task + 1) * at_once);
     for (Index plane = task * at_once; plane < stop; plane += kGroup)
-      group.run(static_cast<int>(std::min<Index>(kGroup, stop - plane)), grad_input + plane * full,
-                grad_output + plane * pooled, indices + plane * pooled);
+      group.run(plane, std::min<Index>(kGroup, stop - plane), grad_input, grad_output, indices);
   });
 }
 
@@ -44,16 +44,27 @@ void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indice
              Add add) {
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const Index planes = geometry.input.batch * geometry.input.channels;
-  if (geometry.input.layout == Layout::channels_first && planes >= kGroupsPerThread * kGroup * threads)
+  const bool is_first = geometry.input.layout == Layout::channels_first || geometry.input.channels == 1;
+  if (is_first && planes >= kGroupsPerThread * kGroup * threads)
     return scatter_groups(geometry, grad_output, indices, grad_input, threads, add);
   const ScatterTasks tasks(geometry.input, geometry.output, threads);
   const int workers = worker_count(threads, tasks.count(), geometry.input.elements() / 4 + geometry.output.elements());
-  parallel_for(tasks.count(), workers, [&](Index task, int) {
+  // Channels last: the elements of a plane lie far apart, often in the same few sets of the cache. Where a block of
+  // planes fits, it is put together elsewhere.
+  const Index block = geometry.input.plane() * tasks.most_lanes() * static_cast<Index>(sizeof(T));
+  const bool is_elsewhere = !is_first && block <= kMostBlockBytes;
+  const Workspace memory(workers, is_elsewhere ? static_cast<std::size_t>(block) : 0);
+  parallel_for(tasks.count(), workers, [&](Index task, int worker) {
     tasks.run(task, [&](const ScatterTask& part) {
-      T* full = grad_input + part.full_offset;
-      zero_band(part, full);
-      scatter_band(part, geometry.output.plane(), full, grad_output + part.pooled_offset, indices + part.pooled_offset,
-                   add);
+      T* target = grad_input + part.full_offset;
+      ScatterTask own = part;
+      T* full = is_elsewhere ? reinterpret_cast<T*>(memory.of(worker)) : target;
+      const Index pitch = is_elsewhere ? part.lanes : part.pitch;
+      own.pitch = pitch;
+      zero_band(own, full);
+      scatter_band(part, geometry.output.plane(), full, pitch, grad_output, indices, add);
+      for (Index position = part.band_first; position < part.band_stop && is_elsewhere; ++position)
+        std::copy_n(full + position * pitch, part.lanes, target + position * part.pitch);
     });
   });
 }
@@ -62,7 +73,7 @@ template <class T, class I>
 void scatter_gradients(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                        int num_threads) {
   scatter(geometry, grad_output, indices, grad_input, num_threads,
-          [](T& target, const T& gradient) { target += gradient; });
+          [](T& target, const T& gradient, Index) { target += gradient; });
 }
 
 // The part of a problem that has `count` planes (channels first) or one batch entry (channels last).
@@ -76,14 +87,15 @@ PoolGeometry slice_of(const PoolGeometry& geometry, Index count) {
 }
 
 // What the forward pass found is found again for a slice of the planes at a time, so that scratch stays near
-// kRecomputedBytes. body(slice, input offset, output offset, pooled values, something else of their number).
+// kRecomputedBytes a thread. body(slice, input offset, output offset, pooled values, something else of their number).
 template <class T, class Extra, class Body>
-void for_each_slice(const PoolGeometry& geometry, Body&& body) {
+void for_each_slice(const PoolGeometry& geometry, int num_threads, Body&& body) {
   const bool is_first = geometry.input.layout == Layout::channels_first;
   const Index planes = geometry.input.batch * (is_first ? geometry.input.channels : 1);
   if (planes == 0) return;
   const Index plane_outputs = geometry.output.elements() / planes, plane_inputs = geometry.input.elements() / planes;
-  const Index fitting = kRecomputedBytes / (plane_outputs * static_cast<Index>(sizeof(T) + sizeof(Extra)));
+  const Index budget = kRecomputedBytes * (num_threads > 0 ? num_threads : default_threads());
+  const Index fitting = budget / (plane_outputs * static_cast<Index>(sizeof(T) + sizeof(Extra)));
   const Index step = is_first ? std::clamp<Index>(fitting, 1, planes) : 1;
   const std::unique_ptr<T[]> values(new T[static_cast<std::size_t>(step * plane_outputs)]);
   const std::unique_ptr<Extra[]> extra(new Extra[static_cast<std::size_t>(step * plane_outputs)]);
@@ -97,17 +109,6 @@ template <class T, class I>
 void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                     int num_threads) {
   if constexpr (std::is_same_v<I, std::int32_t>) {
-    constexpr Index kMostUneven = 64;  // elements of a row of uneven windows that is worth a transpose
-    if (pays_side_by_side(geometry, kMostUneven) && pays_gather(side_by_side(geometry))) {
-      const PlaneBlocks<T> blocks(geometry, num_threads);
-      return blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {
-        const T* gradients = blocks.bring(block.output, first, grad_output, carver);
-        const std::int32_t* places = blocks.bring(block.output, first, indices, carver);
-        T* target = carver.take<T>(block.input.elements());
-        gather_gradients(block, gradients, places, target, num_threads);
-        blocks.take_apart(block.input, first, target, grad_input);
-      });
-    }
     if (pays_gather(geometry)) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
   }
   scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
@@ -116,24 +117,26 @@ void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I*
 template <class T, class I>
 void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, T* grad_input,
                     int num_threads) {
-  for_each_slice<T, I>(geometry, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, I* indices) {
-    extreme_pool_forward(slice, extreme, input + from, maxima, indices, num_threads);
-    follow_indices(slice, grad_output + to, indices, grad_input + from, num_threads);
-  });
+  for_each_slice<T, I>(geometry, num_threads,
+                       [&](const PoolGeometry& slice, Index from, Index to, T* maxima, I* indices) {
+                         extreme_pool_forward(slice, extreme, input + from, maxima, indices, num_threads);
+                         follow_indices(slice, grad_output + to, indices, grad_input + from, num_threads);
+                       });
 }
 
 template <class T>
 void tied_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, bool is_split,
                    T* grad_input, int num_threads) {
   const KernelTable& table = *selected_kernels();
-  for_each_slice<T, T>(geometry, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, T* shares) {
-    const T* gradients = grad_output + to;
-    extreme_pool_forward<T, std::int32_t>(slice, extreme, input + from, maxima, nullptr, num_threads);
-    if (is_split)
-      gather_ties<T>(table, forward_view(slice), {maxima, input + from, nullptr, gradients, shares}, num_threads);
-    gather_ties<T>(table, backward_view(slice),
-                   {input + from, maxima, is_split ? shares : gradients, nullptr, grad_input + from}, num_threads);
-  });
+  for_each_slice<T, T>(
+      geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, T* shares) {
+        const T* gradients = grad_output + to;
+        extreme_pool_forward<T, std::int32_t>(slice, extreme, input + from, maxima, nullptr, num_threads);
+        if (is_split)
+          gather_ties<T>(table, forward_view(slice), {maxima, input + from, nullptr, gradients, shares}, num_threads);
+        gather_ties<T>(table, backward_view(slice),
+                       {input + from, maxima, is_split ? shares : gradients, nullptr, grad_input + from}, num_threads);
+      });
 }
 
 }  // namespace
@@ -156,8 +159,7 @@ template <class I>
 GivenIndices<I> examine_indices(const PoolGeometry& geometry, const I* indices, int num_threads) {
   if constexpr (std::is_same_v<I, std::int32_t>) {
     const bool has_kernels = choose_pool_algorithm(geometry, PoolPass::max_backward) != PoolAlgorithm::reference;
-    if (has_kernels && (pays_gather(geometry) || pays_gather(side_by_side(geometry))))
-      return {indices, are_in_windows(geometry, indices, num_threads)};
+    if (has_kernels && pays_gather(geometry)) return {indices, are_in_windows(geometry, indices, num_threads)};
   }
   return {indices, false};
 }
@@ -166,14 +168,14 @@ template <class T>
 void max_magnitude_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, T* grad_input,
                             int num_threads) {
   for_each_slice<T, std::int32_t>(
-      geometry, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, std::int32_t* indices) {
+      geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, std::int32_t* indices) {
         max_magnitude(slice, input + from, maxima, indices, num_threads);
-        T* target = grad_input + from;
         const T* source = input + from;
-        scatter(slice, grad_output + to, indices, target, num_threads, [target, source](T& sum, const T& gradient) {
-          const T value = source[&sum - target];
-          sum += gradient * (value > 0 ? T{1} : value < 0 ? T{-1} : value);
-        });
+        scatter(slice, grad_output + to, indices, grad_input + from, num_threads,
+                [source](T& sum, const T& gradient, Index element) {
+                  const T value = source[element];
+                  sum += gradient * (value > 0 ? T{1} : value < 0 ? T{-1} : value);
+                });
       });
 }
 

@@ -91,13 +91,14 @@ class ChannelGatherer {
 }  // namespace
 
 bool pays_gather(const PoolGeometry& geometry) {
-  constexpr Index kMostWindows = 16;
+  constexpr Index kMostWindows = 27, kLeastChannels = 8;
   Index windows = 1;
   for (const Axis& axis : geometry.axes) {
     windows *= axis.largest_cover();
     if (axis.dilation > 1) return false;  // are_in_windows() looks at rows without gaps
   }
-  return geometry.input.layout == Layout::channels_last && windows <= kMostWindows && selected_kernels() != nullptr &&
+  return geometry.input.layout == Layout::channels_last && geometry.input.channels >= kLeastChannels &&
+         windows <= kMostWindows && selected_kernels() != nullptr &&
          geometry.input.plane() < std::numeric_limits<std::int32_t>::max();
 }
 

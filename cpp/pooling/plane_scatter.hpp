@@ -25,8 +25,9 @@ class ScatterTasks {
  public:
   ScatterTasks(const Extents& full, const Extents& pooled, int threads)
       : full_(full), pooled_(pooled), is_first_(full.layout == Layout::channels_first) {
-    // Channels last: sixteen floats are a cache line, which two tasks should not share.
-    lanes_ = is_first_ ? 1 : std::min<Index>(full.channels, kMostLanes);
+    // Channels last: sixteen floats are a cache line, which two tasks should not share; several are fetched faster.
+    const Index lines = std::clamp<Index>(kBlockElements / full.plane(), kLeastLanes, kMostLanes) / kLeastLanes;
+    lanes_ = is_first_ ? 1 : std::min<Index>(full.channels, lines * kLeastLanes);
     const Index whole_planes = full.batch * lane_blocks();
     const Index wanted = 2 * static_cast<Index>(threads);
     if (threads > 1 && whole_planes > 0 && whole_planes < wanted)
@@ -53,7 +54,7 @@ class ScatterTasks {
   }
 
  private:
-  static constexpr Index kMostLanes = 64;
+  static constexpr Index kLeastLanes = 16, kMostLanes = 64, kBlockElements = 16 * 1024;
   static constexpr Index kTaskElements = 16 * 1024;
 
   Index lane_blocks() const noexcept { return ceil_divide(full_.channels, lanes_); }
@@ -75,23 +76,28 @@ void zero_band(const ScatterTask& task, T* full) noexcept {
     std::fill_n(full + position * task.pitch, task.lanes, T{0});
 }
 
-// place(full element, pooled element) for every pooled element that names a position of the band, in row-major order.
-// `full` and `pooled` are at the task's first channel.
+// place(full element, pooled element, where the full element lies) for every pooled element that names a position of
+// the band, in row-major order. `full` has `full_pitch` elements per position, which the caller may keep elsewhere;
+// `pooled` and `indices` are whole arrays.
 template <class T, class U, class I, class Place>
-void scatter_band(const ScatterTask& task, Index pooled_plane, T* full, U* pooled, const I* indices,
+void scatter_band(const ScatterTask& task, Index pooled_plane, T* full, Index full_pitch, U* pooled, const I* indices,
                   Place&& place) noexcept {
   const Index first = task.band_first, count = task.band_stop - task.band_first;
+  pooled += task.pooled_offset;
+  indices += task.pooled_offset;
   if (task.pitch == 1) {
-    for (Index i = 0; i < pooled_plane; ++i)
-      if (static_cast<std::size_t>(indices[i] - first) < static_cast<std::size_t>(count))
-        place(full[indices[i]], pooled[i]);
+    for (Index i = 0; i < pooled_plane; ++i) {
+      const Index position = indices[i];
+      if (static_cast<std::size_t>(position - first) < static_cast<std::size_t>(count))
+        place(full[position], pooled[i], task.full_offset + position);
+    }
     return;
   }
   for (Index i = 0; i < pooled_plane; ++i)
     for (Index lane = 0; lane < task.lanes; ++lane) {
       const Index from = i * task.pitch + lane, position = indices[from];
       if (static_cast<std::size_t>(position - first) < static_cast<std::size_t>(count))
-        place(full[position * task.pitch + lane], pooled[from]);
+        place(full[position * full_pitch + lane], pooled[from], task.full_offset + position * task.pitch + lane);
     }
 }
 
@@ -104,16 +110,19 @@ class PlaneGroup {
   PlaneGroup(Index full_plane, Index pooled_plane, Place place)
       : full_plane_(full_plane), pooled_plane_(pooled_plane), place_(place) {}
 
-  // `planes` <= kPlanes neighbours.
-  void run(int planes, T* full, const T* pooled, const I* indices) const noexcept {
-    if (planes == kPlanes) return run_exactly<kPlanes>(full, pooled, indices);
-    for (int plane = 0; plane < planes; ++plane)
-      run_exactly<1>(full + plane * full_plane_, pooled + plane * pooled_plane_, indices + plane * pooled_plane_);
+  // Planes [first, first + planes) of whole arrays; planes <= kPlanes.
+  void run(Index first, Index planes, T* full, const T* pooled, const I* indices) const noexcept {
+    if (planes == kPlanes) return run_exactly<kPlanes>(first, full, pooled, indices);
+    for (Index plane = first; plane < first + planes; ++plane) run_exactly<1>(plane, full, pooled, indices);
   }
 
  private:
   template <int Planes>
-  void run_exactly(T* full, const T* pooled, const I* indices) const noexcept {
+  void run_exactly(Index first, T* full, const T* pooled, const I* indices) const noexcept {
+    const Index base = first * full_plane_;
+    full += base;
+    pooled += first * pooled_plane_;
+    indices += first * pooled_plane_;
     Index zeroed[Planes] = {};
     for (Index i = 0; i < pooled_plane_; ++i)
 #pragma GCC unroll 4
@@ -125,7 +134,7 @@ class PlaneGroup {
           if (static_cast<std::size_t>(at) >= static_cast<std::size_t>(full_plane_)) continue;
           zeroed[plane] = zero_up_to(at, zeroed[plane], target);
         }
-        place_(target[at], pooled[plane * pooled_plane_ + i]);
+        place_(target[at], pooled[plane * pooled_plane_ + i], base + plane * full_plane_ + at);
       }
     for (int plane = 0; plane < Planes; ++plane)
       std::fill(full + plane * full_plane_ + zeroed[plane], full + (plane + 1) * full_plane_, T{0});

@@ -44,7 +44,8 @@ class RowReducer {
 
   // Elements from one row of results to the next.
   Index pitch(const RowBlock& largest) const noexcept;
-  Scratch carve(Carver& carver, const RowBlock& largest) const noexcept;
+  // `span`: most source columns that a block reads.
+  Scratch carve(Carver& carver, const RowBlock& largest, Index span) const noexcept;
   void prepare(const RowBlock& block, Index pitch, Scratch& scratch) const noexcept;
 
   // Rows [first, first + count) of the whole input. Positions may be null; they are columns, less column_labels().
@@ -158,8 +159,8 @@ Index RowReducer<T, V, Convert>::pitch(const RowBlock& largest) const noexcept {
 }
 
 template <class T, class V, class Convert>
-typename RowReducer<T, V, Convert>::Scratch RowReducer<T, V, Convert>::carve(Carver& carver,
-                                                                             const RowBlock& largest) const noexcept {
+typename RowReducer<T, V, Convert>::Scratch RowReducer<T, V, Convert>::carve(Carver& carver, const RowBlock& largest,
+                                                                             Index span) const noexcept {
   Scratch scratch{};
   if (method_ == Method::phases) {
     const Index length = pitch(largest), rows = line_rows(length), line = phases_ * phase_pitch(length);
@@ -172,8 +173,7 @@ typename RowReducer<T, V, Convert>::Scratch RowReducer<T, V, Convert>::carve(Car
     scratch.offsets = carver.template take<Index>(partial_.are_used() ? partial_.offsets() : taps_);
     return scratch;
   }
-  const Index span = view_.axes[2].longest_span(largest.columns) * largest.lanes;
-  scratch.converted = carver.template take<V>(Convert::kIsCopy ? 0 : span + kernels_.lanes);
+  scratch.converted = carver.template take<V>(Convert::kIsCopy ? 0 : span * largest.lanes + kernels_.lanes);
   if (method_ == Method::channels) scratch.columns = columns_.carve(carver, largest.columns);
   return scratch;
 }

@@ -34,7 +34,8 @@ class RowSpreader {
     Index line_pitch;
   };
   Index pitch(const RowBlock& largest) const noexcept;
-  Scratch carve(Carver& carver, const RowBlock& largest) const noexcept;
+  // `span`: most source columns that a block reads.
+  Scratch carve(Carver& carver, const RowBlock& largest, Index span) const noexcept;
   void prepare(const RowBlock& block, Index pitch, Scratch& scratch) const noexcept;
   // Rows [first, first + count) of all output gradients.
   void reduce(const T* gradients, Index first, Index count, const RowBlock& block, Index pitch, const Scratch& scratch,
@@ -83,8 +84,8 @@ Index RowSpreader<T, V, Scale>::pitch(const RowBlock& largest) const noexcept {
 }
 
 template <class T, class V, class Scale>
-typename RowSpreader<T, V, Scale>::Scratch RowSpreader<T, V, Scale>::carve(Carver& carver,
-                                                                           const RowBlock& largest) const noexcept {
+typename RowSpreader<T, V, Scale>::Scratch RowSpreader<T, V, Scale>::carve(Carver& carver, const RowBlock& largest,
+                                                                           Index span) const noexcept {
   Scratch scratch{};
   if (is_phased()) {
     scratch.line_pitch = phases_.line_windows(largest.columns);
@@ -95,7 +96,7 @@ typename RowSpreader<T, V, Scale>::Scratch RowSpreader<T, V, Scale>::carve(Carve
     scratch.offsets = carver.template take<Index>(partial_.are_used() ? partial_.offsets() : 0);
     return scratch;
   }
-  scratch.line = carver.template take<V>(view_.axes[2].longest_span(largest.columns) * largest.lanes + kernels_.lanes);
+  scratch.line = carver.template take<V>(span * largest.lanes + kernels_.lanes);
   if (view_.inner > 1) scratch.columns = columns_.carve(carver, largest.columns);
   return scratch;
 }

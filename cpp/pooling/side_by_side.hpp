@@ -23,12 +23,6 @@ inline bool pays_side_by_side(const PoolGeometry& geometry, Index most_uneven) n
   return row.input <= (is_uneven ? most_uneven : kShortRow);
 }
 
-// The windows of a problem, as those of planes side by side.
-inline PoolGeometry side_by_side(PoolGeometry geometry) noexcept {
-  for (Extents* extents : {&geometry.input, &geometry.output}) extents->layout = Layout::channels_last;
-  return geometry;
-}
-
 // The planes of a problem, block by block. T: the element type of its arrays.
 template <class T>
 class PlaneBlocks {
@@ -36,7 +30,7 @@ class PlaneBlocks {
   PlaneBlocks(const PoolGeometry& geometry, int num_threads)
       : geometry_(geometry), table_(*selected_kernels()), num_threads_(num_threads),
         planes_(geometry.input.batch * geometry.input.channels) {
-    constexpr Index kBlockElements = 128 * 1024, kLeastPlanes = 16;
+    constexpr Index kBlockElements = 64 * 1024, kLeastPlanes = 16;
     const Index plane = geometry.input.plane() + geometry.output.plane();
     at_once_ = std::min(std::max(kBlockElements / plane, kLeastPlanes), planes_);
   }

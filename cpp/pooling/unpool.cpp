@@ -61,8 +61,8 @@ void max_unpool_forward(const UnpoolGeometry& geometry, const T* input, const I*
     tasks.run(task, [&](const ScatterTask& part) {
       T* full = output + part.full_offset;
       zero_band(part, full);
-      scatter_band(part, geometry.pooled.plane(), full, input + part.pooled_offset, indices + part.pooled_offset,
-                   [](T& target, const T& value) { target = value; });
+      scatter_band(part, geometry.pooled.plane(), full, part.pitch, input, indices,
+                   [](T& target, const T& value, Index) { target = value; });
     });
   });
 }

@@ -91,6 +91,7 @@ Tiling make_tiling(const PoolView& view, Index element_bytes, int threads) {
     tiling.y_span = std::max<Index>(kLargestTileBytes / row_bytes(tiling, element_bytes), 4);
   }
   choose_planes(view, element_bytes, tiling);
+  tiling.x_span = view.axes[2].longest_span(tiling.columns);
   return tiling;
 }
 

@@ -14,7 +14,7 @@ namespace convpool {
 // How the output of a pass is cut into tasks.
 struct Tiling {
   Index outers, z, y, columns, lanes;  // extents of one tile
-  Index z_span, y_span;                // input rows that a tile may read
+  Index z_span, y_span, x_span;        // input rows and columns that a tile may read
   Index planes;                        // reduced together
   bool is_chunked;                     // one window's rows are too many to keep
 
@@ -93,7 +93,7 @@ class WindowReduction {
 
   Scratch carve(Carver& carver) const noexcept {
     Scratch scratch{};
-    scratch.row = reducer_.carve(carver, {0, tiling_.columns, 0, tiling_.lanes});
+    scratch.row = reducer_.carve(carver, {0, tiling_.columns, 0, tiling_.lanes}, tiling_.x_span);
     scratch.z = along_z_.carve(carver, tiling_.z);
     scratch.y = along_y_.carve(carver, tiling_.y);
     const Index kept = (tiling_.planes * tiling_.z_span * tiling_.y_span + (tiling_.is_chunked ? 1 : 0)) * pitch_;
