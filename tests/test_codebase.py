@@ -276,10 +276,11 @@ def test_only_named_multiply_adds_are_fused(compiled):
         assert not set(fused) & {
             "move_block",
             "transpose_square",
-            "divide",
-            "split_row",
-            "join_rows",
-            "segments",
-            "over_rows",
-            "in_row",
+            "split_rows_by",
+            "join_by",
+            "reduce_taps",
+            "reduce_rows",
+            "reduce_running",
+            "reduce_segments",
+            "gather_channels",
         }

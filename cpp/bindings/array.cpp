@@ -43,6 +43,9 @@ std::string name_of(const py::dtype& dtype) {
   return "dtype " + py::str(static_cast<const py::object&>(dtype)).cast<std::string>();
 }
 
+// ml_dtypes' type, recognised by its name: nothing needs to be imported.
+bool is_bfloat16(const py::dtype& dtype) { return dtype.attr("name").cast<std::string>() == "bfloat16"; }
+
 }  // namespace
 
 ArrayArgument::ArrayArgument(const char* function, const char* parameter, py::handle value)
@@ -53,12 +56,19 @@ ArrayArgument::ArrayArgument(const char* function, const char* parameter, py::ha
     throw InvalidType(must_be(function, parameter, "an array of native byte order", name_of(dtype)));
   }
   type_ = {dtype.kind(), static_cast<int>(dtype.itemsize())};
+  if (type_.kind == 'V' && type_.bytes == kBFloat16.bytes && is_bfloat16(dtype)) type_ = kBFloat16;
   shape_.append(array_.shape(), array_.shape() + array_.ndim());
 }
 
 void ArrayArgument::require_float(const char* function) const {
   if (type_ == kFloat32 || type_ == kFloat64) return;
   throw InvalidType(must_be(function, parameter_, "an array of float32 or float64", name_of(array_.dtype())));
+}
+
+void ArrayArgument::require_real(const char* function) const {
+  if (type_ == kFloat32 || type_ == kFloat64 || type_ == kFloat16 || type_ == kBFloat16) return;
+  throw InvalidType(
+      must_be(function, parameter_, "an array of float32, float64, float16 or bfloat16", name_of(array_.dtype())));
 }
 
 void ArrayArgument::require_integer(const char* function) const {

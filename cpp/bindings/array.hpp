@@ -18,7 +18,8 @@ struct ElementType {
   int bytes;
   bool operator==(const ElementType& other) const { return kind == other.kind && bytes == other.bytes; }
 };
-constexpr ElementType kFloat32{'f', 4}, kFloat64{'f', 8};
+constexpr ElementType kFloat16{'f', 2}, kFloat32{'f', 4}, kFloat64{'f', 8};
+constexpr ElementType kBFloat16{'E', 2};  // an extension's dtype; NumPy has no kind for it
 
 // An argument that is a NumPy array of native byte order; nothing of it is copied yet.
 class ArrayArgument {
@@ -31,6 +32,8 @@ class ArrayArgument {
 
   // float32 or float64, else TypeError.
   void require_float(const char* function) const;
+  // The same, or one of the 16-bit floats.
+  void require_real(const char* function) const;
   void require_integer(const char* function) const;
   void require_type(const char* function, const ArrayArgument& other) const;
   // Swaps the array for a C-contiguous, aligned one with the same values; a no-op where it is that already.

@@ -12,13 +12,12 @@ using Object = py::object;
 
 template <class Body>
 void with_ordered(ElementType type, Body&& body) {
-  if (type.kind == 'f') with_float(type, body);
-  else with_integer(type, body);
+  if (is_whole(type)) with_integer(type, body);
+  else with_real(type, body);
 }
 
 void require_ordered(const char* function, const ArrayArgument& input) {
-  const char kind = input.type().kind;
-  if (kind != 'b' && kind != 'i' && kind != 'u') input.require_float(function);
+  if (!is_whole(input.type())) input.require_real(function);
 }
 
 py::array make_indices(const PoolGeometry& geometry) {

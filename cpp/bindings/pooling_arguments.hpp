@@ -6,6 +6,7 @@
 
 #include "bindings/array.hpp"
 #include "bindings/function.hpp"
+#include "pooling/half.hpp"
 #include "pooling/pooling.hpp"
 
 namespace convpool::bindings {
@@ -23,6 +24,16 @@ void with_integer(ElementType type, Body&& body) {
     default: return is_signed ? body(std::int64_t{}) : body(std::uint64_t{});
   }
 }
+
+// The same with the C++ type of any float array.
+template <class Body>
+void with_real(ElementType type, Body&& body) {
+  if (type == kFloat16) body(Float16{});
+  else if (type == kBFloat16) body(BFloat16{});
+  else with_float(type, body);
+}
+
+inline bool is_whole(ElementType type) { return type.kind == 'b' || type.kind == 'i' || type.kind == 'u'; }
 
 inline ArrayArgument float_array(const char* function, const char* parameter, py::handle value) {
   ArrayArgument array(function, parameter, value);

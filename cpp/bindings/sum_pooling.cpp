@@ -12,17 +12,37 @@ using Object = py::object;
 
 // ---- average pooling ----
 
+// Calls body(T{}) with a C++ type that adds as the array's type does.
+template <class Body>
+void with_summed(ElementType type, Body&& body) {
+  if (!is_whole(type)) return with_real(type, body);
+  with_integer({'u', type.bytes}, [&](auto zero) {
+    if constexpr (std::is_unsigned_v<decltype(zero)>) body(zero);
+  });
+}
+
 Object run_avg_pool(const char* function, ArrayArgument& input, const PoolGeometry& geometry, Handle out, int threads) {
   py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(), {&input});
   input.make_contiguous();
-  with_float(input.type(), [&](auto zero) {
+  const bool is_bool = input.type().kind == 'b';
+  with_summed(input.type(), [&](auto zero) {
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const T* source = input.data<T>();
     const WithoutGil nogil(geometry.input.elements() + geometry.output.elements());
-    avg_pool_forward<T>(geometry, source, target, threads);
+    // The sum of bools is whether any of them is true.
+    if (is_bool) extreme_pool_forward<T, std::int32_t>(geometry, Extreme::max, source, target, nullptr, threads);
+    else avg_pool_forward<T>(geometry, source, target, threads);
   });
   return std::move(output);
+}
+
+// Whole numbers have sums, but no averages of their own type.
+void require_summable(const char* function, const ArrayArgument& input, const PoolGeometry& geometry) {
+  if (!is_whole(input.type())) return input.require_real(function);
+  if (geometry.divisor == Divisor::constant && geometry.divisor_override == 1) return;
+  throw InvalidType(must_be(function, "input", "an array of floats where divisor_override is not 1",
+                            py::str(static_cast<const py::object&>(input.array().dtype())).cast<std::string>()));
 }
 
 Object run_avg_pool_backward(const char* function, ArrayArgument& grad_output, const PoolGeometry& geometry, Handle out,
@@ -46,17 +66,20 @@ Object avg_pool(Handle input_object, Handle kernel_size, Handle stride, Handle p
                 Handle num_threads) {
   const char* function = "avg_pool";
   const int threads = to_thread_count(function, num_threads);
-  ArrayArgument input = float_array(function, "input", input_object);
+  ArrayArgument input(function, "input", input_object);
+  if (!is_whole(input.type())) input.require_real(function);
   const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, {}};
   PoolGeometry geometry = windows.over(function, input.shape(), layout);
   set_divisor(function, count_include_pad, divisor_override, geometry);
+  require_summable(function, input, geometry);
   return run_avg_pool(function, input, geometry, out, threads);
 }
 
 Object adaptive_avg_pool(Handle input_object, Handle output_size, Handle layout, Handle out, Handle num_threads) {
   const char* function = "adaptive_avg_pool";
   const int threads = to_thread_count(function, num_threads);
-  ArrayArgument input = float_array(function, "input", input_object);
+  ArrayArgument input(function, "input", input_object);
+  input.require_real(function);
   const Windows windows{{}, {}, {}, {}, {}, output_size};
   return run_avg_pool(function, input, windows.over(function, input.shape(), layout), out, threads);
 }

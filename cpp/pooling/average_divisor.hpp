@@ -10,7 +10,7 @@ class AverageDivisor {
  public:
   AverageDivisor(const PoolView& view, const PoolKernels<T>& kernels) : view_(view), kernels_(kernels) {
     for (const double share : view.shares[2]) {
-      if (runs_.empty() || runs_.back().share != share) runs_.push_back({static_cast<T>(share), 0});
+      if (runs_.empty() || runs_.back().share != static_cast<T>(share)) runs_.push_back({static_cast<T>(share), 0});
       ++runs_.back().columns;
     }
   }

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "pooling/half.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/power.hpp"
@@ -16,10 +17,11 @@ namespace {
 
 constexpr Index kMostUneven = 64;  // elements of a row of uneven windows that is worth a transpose
 
-// Elements of 8 and 16 bits are compared as 32-bit integers where positions travel beside them, else as they are.
+// Integers of 8 and 16 bits are compared as 32-bit ones where positions travel beside them, 16-bit floats as float, and
+// others as they are.
 template <class T, bool HasPositions>
 struct Comparable {
-  using type = std::conditional_t<HasPositions && sizeof(T) < 4, std::int32_t, T>;
+  using type = std::conditional_t<HasPositions && sizeof(T) < 4 && !kIsHalf<T>, std::int32_t, Computed<T>>;
   static constexpr bool kIsCopy = std::is_same_v<T, type>;
   type operator()(T value) const noexcept { return value; }
 };
@@ -126,6 +128,8 @@ template void max_magnitude(const PoolGeometry&, const double*, double*, std::in
   template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int64_t*, int);
 CONVPOOL_MAX_FORWARD(float)
 CONVPOOL_MAX_FORWARD(double)
+CONVPOOL_MAX_FORWARD(Float16)
+CONVPOOL_MAX_FORWARD(BFloat16)
 CONVPOOL_MAX_FORWARD(std::int8_t)
 CONVPOOL_MAX_FORWARD(std::int16_t)
 CONVPOOL_MAX_FORWARD(std::int32_t)

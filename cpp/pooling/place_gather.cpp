@@ -1,7 +1,6 @@
 #include "pooling/place_gather.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 
 #include "pooling/pool_view.hpp"
@@ -133,7 +132,7 @@ bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, i
   const int workers = worker_count(num_threads, tasks, all * columns);
   const Index most_rows = view.most_rows();
   const Workspace memory(workers, static_cast<std::size_t>(most_rows) * sizeof(std::int32_t));
-  std::atomic<bool> is_any_outside{false};
+  std::vector<char> is_inside(static_cast<std::size_t>(tasks), true);  // of every task
   parallel_for(tasks, workers, [&](Index task, int worker) {
     std::int32_t* positions = reinterpret_cast<std::int32_t*>(memory.of(worker));
     for (Index row = task * at_once; row < std::min(all, (task + 1) * at_once); ++row) {
@@ -143,10 +142,10 @@ bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, i
         for (Index ty = 0; ty < y.count; ++ty)
           positions[count++] = static_cast<std::int32_t>(((z.first + tz) * high.sources + y.first + ty) * wide.sources);
       if (!table.are_inside({columns, indices + row * columns, first.data(), last.data(), positions, count}))
-        is_any_outside.store(true, std::memory_order_relaxed);
+        is_inside[static_cast<std::size_t>(task)] = false;
     }
   });
-  return !is_any_outside.load(std::memory_order_relaxed);
+  return std::all_of(is_inside.begin(), is_inside.end(), [](char each) { return each; });
 }
 
 }  // namespace convpool

@@ -18,8 +18,8 @@ enum class PoolPass { max_forward, max_backward, avg_forward, avg_backward, lp_f
 // Which end of the order of its elements a window looks for.
 enum class Extreme { max, min };
 
-// T: float, double, any integer. I: std::int32_t or, for planes of 2**31 elements and more, std::int64_t.
-// `indices` may be null; they are flat positions in the spatial plane of one (n, c).
+// T: float, double, a 16-bit float (pooling/half.hpp), any integer. I: std::int32_t or, for planes of 2**31 elements
+// and more, std::int64_t. `indices` may be null; they are flat positions in the spatial plane of one (n, c).
 template <class T, class I>
 void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
                           int num_threads);
@@ -43,6 +43,8 @@ template <class T, class I>
 void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input,
                            GivenIndices<I> indices, Ties ties, T* grad_input, int num_threads);
 
+// Also for 16-bit floats, and for whole numbers where the divisor is 1: their sums wrap around, so unsigned types serve
+// signed ones.
 template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads);
 template <class T>

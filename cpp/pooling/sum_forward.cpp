@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "pooling/average_divisor.hpp"
+#include "pooling/half.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/power.hpp"
@@ -19,25 +20,28 @@ namespace {
 
 constexpr Index kMostUneven = 32;  // elements of a row of uneven windows that is worth a transpose
 
-template <class T>
-struct Unchanged {
-  static constexpr bool kIsCopy = true;
-  T operator()(T value) const noexcept { return value; }
-};
-
-template <class T>
+// T: stored, V: summed. Whole numbers are not divided: their divisor is 1.
+template <class T, class V>
 class AverageSink {
  public:
-  AverageSink(const AverageDivisor<T>& divisor, T* output) : divisor_(divisor), output_(output) {}
+  AverageSink(const AverageDivisor<V>& divisor, T* output) : divisor_(divisor), output_(output) {}
 
-  T* place(Index offset) const noexcept { return output_ + offset; }
-  LanePosition<T>* place_positions(Index) const noexcept { return nullptr; }
-  void finish(const FinishedRows<T>& rows) const noexcept {
-    divisor_.divide_rows(rows.z, rows.y, rows.block, rows.values, rows.pitch);
+  V* place(Index offset) const noexcept {
+    if constexpr (std::is_same_v<T, V>) return output_ + offset;
+    else return nullptr;
+  }
+  LanePosition<V>* place_positions(Index) const noexcept { return nullptr; }
+  void finish(const FinishedRows<V>& rows) const noexcept {
+    if constexpr (std::is_floating_point_v<V>)
+      divisor_.divide_rows(rows.z, rows.y, rows.block, rows.values, rows.pitch);
+    for (Index y = 0; y < rows.y.count && !std::is_same_v<T, V>; ++y) {
+      T* target = output_ + rows.offset + y * rows.output_pitch;
+      for (Index i = 0; i < rows.block.elements(); ++i) target[i] = static_cast<T>(rows.values[y * rows.pitch + i]);
+    }
   }
 
  private:
-  const AverageDivisor<T>& divisor_;
+  const AverageDivisor<V>& divisor_;
   T* output_;
 };
 
@@ -91,20 +95,23 @@ template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads) {
   if (choose_pool_algorithm(geometry, PoolPass::avg_forward) == PoolAlgorithm::reference)
     return reference::avg_pool_forward(geometry, input, output, num_threads);
-  if (pays_side_by_side(geometry, kMostUneven)) {
-    return forward_side_by_side(geometry, input, output, num_threads,
-                                [](auto&&... arguments) { avg_pool_forward<T>(arguments...); });
-  }
+  using V = Computed<T>;
   const PoolView view = forward_view(geometry);
-  const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
-  if (is_one_window(view)) {
-    const T divisor = static_cast<T>(geometry.divisor_of(0, 0, 0));
-    const auto divide = [&](T* sums, Index count) { kernels.divide(count, sums, divisor, sums); };
-    return reduce_planes<T>(view, kernels.sum, input, output, nullptr, divide, num_threads);
+  const PoolKernels<V>& kernels = pool_kernels<V>(*selected_kernels());
+  if constexpr (std::is_floating_point_v<T>) {
+    if (pays_side_by_side(geometry, kMostUneven)) {
+      return forward_side_by_side(geometry, input, output, num_threads,
+                                  [](auto&&... arguments) { avg_pool_forward<T>(arguments...); });
+    }
+    if (is_one_window(view)) {
+      const T divisor = static_cast<T>(geometry.divisor_of(0, 0, 0));
+      const auto divide = [&](T* sums, Index count) { kernels.divide(count, sums, divisor, sums); };
+      return reduce_planes<T>(view, kernels.sum, input, output, nullptr, divide, num_threads);
+    }
   }
-  const RowReducer<T, T, Unchanged<T>> rows(view, kernels, kernels.sum, false, false, {}, T{0});
-  const AverageDivisor<T> divisor(view, kernels);
-  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T>(divisor, output), input, num_threads);
+  const RowReducer<T, V, Widen<T>> rows(view, kernels, kernels.sum, false, false, {}, V{0});
+  const AverageDivisor<V> divisor(view, kernels);
+  run_windows<V>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T, V>(divisor, output), input, num_threads);
 }
 
 template <class T>
@@ -127,10 +134,17 @@ void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_t
       num_threads);
 }
 
-#define CONVPOOL_SUM_FORWARD(T)                                           \
-  template void avg_pool_forward(const PoolGeometry&, const T*, T*, int); \
-  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);
-CONVPOOL_SUM_FORWARD(float)
-CONVPOOL_SUM_FORWARD(double)
+#define CONVPOOL_AVERAGE(T) template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);
+CONVPOOL_AVERAGE(float)
+CONVPOOL_AVERAGE(double)
+CONVPOOL_AVERAGE(Float16)
+CONVPOOL_AVERAGE(BFloat16)
+CONVPOOL_AVERAGE(std::uint8_t)
+CONVPOOL_AVERAGE(std::uint16_t)
+CONVPOOL_AVERAGE(std::uint32_t)
+CONVPOOL_AVERAGE(std::uint64_t)
+
+template void lp_pool_forward(const PoolGeometry&, const float*, double, float*, int);
+template void lp_pool_forward(const PoolGeometry&, const double*, double, double*, int);
 
 }  // namespace convpool

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "pooling/half.hpp"
 #include "runtime/parallel.hpp"
 
 namespace convpool::reference {
@@ -156,9 +157,12 @@ template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads) {
   for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
     for_each_window(geometry, [&](const Window& window) {
-      T sum{0};
-      for_each_tap(geometry, window, [&](int64_t offset, int64_t) { sum += input[input_plane + offset]; });
-      output[output_plane + window.output] = sum / static_cast<T>(window.divisor);
+      using V = Computed<T>;
+      V sum{0};
+      for_each_tap(geometry, window, [&](int64_t offset, int64_t) {
+        sum = static_cast<V>(sum + static_cast<V>(input[input_plane + offset]));
+      });
+      output[output_plane + window.output] = static_cast<T>(static_cast<V>(sum / static_cast<V>(window.divisor)));
     });
   });
 }
@@ -221,6 +225,8 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
   template void extreme_pool_forward(const PoolGeometry&, Extreme, const T*, T*, std::int64_t*, int);
 CONVPOOL_MAX_FORWARD(float)
 CONVPOOL_MAX_FORWARD(double)
+CONVPOOL_MAX_FORWARD(Float16)
+CONVPOOL_MAX_FORWARD(BFloat16)
 CONVPOOL_MAX_FORWARD(std::int8_t)
 CONVPOOL_MAX_FORWARD(std::int16_t)
 CONVPOOL_MAX_FORWARD(std::int32_t)
@@ -235,10 +241,19 @@ CONVPOOL_MAX_FORWARD(std::uint64_t)
                                       Ties, T*, int);                                                               \
   template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int64_t>, \
                                       Ties, T*, int);                                                               \
-  template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);                                           \
   template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);                                          \
   template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);                                    \
   template void lp_pool_backward(const PoolGeometry&, const T*, const T*, const T*, double, T*, int);
+#define CONVPOOL_SUMS(T) template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);
+CONVPOOL_SUMS(float)
+CONVPOOL_SUMS(double)
+CONVPOOL_SUMS(Float16)
+CONVPOOL_SUMS(BFloat16)
+CONVPOOL_SUMS(std::uint8_t)
+CONVPOOL_SUMS(std::uint16_t)
+CONVPOOL_SUMS(std::uint32_t)
+CONVPOOL_SUMS(std::uint64_t)
+
 CONVPOOL_REAL_PASSES(float)
 CONVPOOL_REAL_PASSES(double)
 
