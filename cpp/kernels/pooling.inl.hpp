@@ -9,7 +9,7 @@ static inline __attribute__((always_inline)) Vector<T> quotient(Vector<T> value,
   const Vector<T> first = value * inverse;
   const Vector<T> rest = multiply_add(-first, broadcast(divisor), value);
   const Vector<T> corrected = multiply_add(rest, broadcast(inverse), first);
-  return corrected == corrected ? corrected : first;  // infinity - infinity
+  return (rest < 0) | (rest > 0) ? corrected : first;  // else exact (and keeps the sign of a zero), or not finite
 }
 
 // target[i] = source[i] / divisor. To multiply by the inverse of a power of two gives the same bits.
