@@ -14,7 +14,7 @@ from bench.problem import Array, Case
 from bench.worker import Worker, WorkerError
 
 REFERENCE = "reference"
-PROBE_SECONDS = 0.02  # longer than a team of threads needs to be spread over the cores
+PROBE_SECONDS = 0.005  # of each try
 LONGEST_TURN_SECONDS = 0.25  # a library whose call takes longer takes no turns
 # Largest accepted error of one element, as a multiple of the root mean square of the float64 reference.
 TOLERANCES = {"float64": 1e-10, "float32": 2e-4}

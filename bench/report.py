@@ -11,6 +11,8 @@ from bench.measure import REFERENCE, Row, Settings
 from bench.samples import FRESH, SUBJECT, copy_fraction, fma_fraction, speed_up, timed
 from bench.targets import Figure, limit_text, summarize, verdict
 
+BUSY_RATIO = 3  # between the fastest and the slowest copy of a row on a machine that others use
+
 
 @dataclass
 class Run:
@@ -151,6 +153,14 @@ def _remarks(run: Run) -> str:
         for peer, result in row.peers.items():
             if result.status in ("failed", "wrong"):
                 lines.append(f"- `{row.case.name}`, {peer} {result.status}: {result.detail}")
+    disturbed = [
+        row for row in run.rows if row.probes.copy and max(row.probes.copy) > BUSY_RATIO * min(row.probes.copy)
+    ]
+    if disturbed:
+        lines.append(
+            f"- The rate of the copies differs more than {BUSY_RATIO} times between the rounds of {len(disturbed)} of "
+            f"{len(run.rows)} rows: other processes used the cores."
+        )
     reduced = [row.case.name for row in run.rows if row.case.affordable() != row.case]
     if reduced:
         lines.append(

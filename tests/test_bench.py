@@ -356,6 +356,14 @@ def test_markdown_of_a_run_of_pooling_begins_with_the_targets() -> None:
     assert "missed by: `large/forward/channels_first` 3.00" in text
 
 
+def test_remarks_tell_of_a_busy_machine() -> None:
+    run = synthetic_run()
+    run.rows[0].probes.copy = [1e9, 2.9e9]
+    assert "other processes" not in report.to_markdown(run)
+    run.rows[0].probes.copy = [1e9, 3.1e9]
+    assert "rounds of 1 of 1 rows: other processes used the cores" in report.to_markdown(run)
+
+
 def test_markdown_of_a_synthetic_run() -> None:
     text = report.to_markdown(synthetic_run())
     assert "| x pytorch | x jax | x reference |" in text
