@@ -1,14 +1,15 @@
 """The layers that are measured, each with the reason why it is here, and the rows made from them.
 
-A row is a layer x pass x layout. The full set takes every pass of every layer in both layouts; the short set takes the
-passes and layouts a layer names in `short` and `short_layouts`.
+A row is a layer x pass x layout. The full set takes every pass of every layer of a network in both layouts; the short
+set takes the passes and layouts a layer names in `short` and `short_layouts`; the pooling set takes all of pooling: the
+layers of the networks, and those that show one property each.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
 
-from bench.problem import CONV_PASSES, LAYOUTS, Case, ConvLayer, Layer, PoolLayer
+from bench.problem import CONV_PASSES, LAYOUTS, Case, ConvLayer, Layer, PoolKind, PoolLayer, Shape
 
 # Promised for dense 3x3 float32 layers with at least 64 channels in and out: this fraction of the FMA peak of
 # all threads used, in every pass.
@@ -109,19 +110,61 @@ POOLING = (
     PoolLayer("audio_max4", "one dimension", "max", (8, 128, 8000), 4, 4),
     PoolLayer("audio_avg8s4", "one dimension, overlapping", "avg", (8, 128, 8000), 8, 4),
     PoolLayer("c3d_max2x2x2", "video", "max", (2, 64, 16, 56, 56), 2, 2),
-    PoolLayer("mask_max3x3_uint8", "dilation of image masks: bytes", "max", (8, 4, 512, 512), 3, 1, 1, dtype="uint8"),
+    PoolLayer("mask_max3x3_uint8", "dilation of image masks: bytes", "max", (8, 4, 512, 512), 3, 1, 1, dtype="uint8",
+              baseline="mask_max3x3_float32"),
     PoolLayer("resnet_max3x3s2_float64", "double precision", "max", (2, 64, 112, 112), 3, 2, 1, dtype="float64"),
 )  # fmt: skip
 
-LAYERS: tuple[Layer, ...] = (*RESNET, *VGG, *MOBILE_AND_GROUPED, *SMALL_AND_UNUSUAL, *AUDIO_AND_VIDEO, *POOLING)
+
+def _windows(shape: Shape, large: int) -> Iterator[PoolLayer]:
+    """Yield a small and a large window over the same array, for every kind: the cost must not grow with the window."""
+    kinds: tuple[PoolKind, ...] = ("max", "avg", "lp")
+    for kind in kinds:
+        small_name, large_name = (
+            f"window_{kind}{'x'.join([str(kernel)] * (len(shape) - 2))}@{shape[-1]}" for kernel in (3, large)
+        )
+        yield PoolLayer(small_name, "unit of the large window", kind, shape, 3, 1, 1)
+        yield PoolLayer(large_name, "cost of a large window", kind, shape, large, 1, large // 2, baseline=small_name)
 
 
-def select_cases(set_name: Literal["short", "full"]) -> list[Case]:
-    """Return the rows of a set, in the order of the tables."""
-    is_short = set_name == "short"
-    return [
-        Case(layer, pass_, layout)
-        for layer in LAYERS
-        for layout in (layer.short_layouts if is_short else LAYOUTS)
-        for pass_ in (layer.short if is_short else layer.passes)
-    ]
+WINDOWS = (
+    *_windows((4, 32, 112, 112), 31),  # beyond the L2 cache
+    *_windows((1, 16, 56, 56), 31),  # in it
+    *_windows((1, 16, 24, 48, 48), 9),
+)
+
+CACHED_PLANAR_AND_TINY = (
+    PoolLayer("cached_max3x3s2@28", "in the cache: arithmetic and threads, not memory", "max", (1, 128, 28, 28), 3, 2,
+              1),
+    PoolLayer("cached_max2x2@28", "in the cache, windows that tile", "max", (1, 128, 28, 28), 2, 2),
+    PoolLayer("cached_avg3x3s2@28", "in the cache, overlapping sums", "avg", (1, 128, 28, 28), 3, 2, 1),
+    PoolLayer("cached_avg2x2@28", "in the cache, sums of windows that tile", "avg", (1, 128, 28, 28), 2, 2),
+    PoolLayer("plane_max3x3s2@1024", "one plane: threads must share its rows", "max", (1, 1, 1024, 1024), 3, 2, 1),
+    PoolLayer("plane_avg3x3s1@1024", "one plane, windows that overlap between threads", "avg", (1, 1, 1024, 1024), 3,
+              1, 1),
+    PoolLayer("resnet_avg3x3s2_float64", "averages in double precision", "avg", (2, 64, 112, 112), 3, 2, 1,
+              dtype="float64"),
+    PoolLayer("lp2_3x3s2_float64", "LP-2 norm in double precision", "lp", (2, 64, 57, 57), 3, 2, dtype="float64"),
+    PoolLayer("mask_max3x3_float32", "unit of the image masks in bytes", "max", (8, 4, 512, 512), 3, 1, 1),
+    PoolLayer("tiny_max2x2@8", "64 elements: the cost of a call", "max", (1, 1, 8, 8), 2, 2, plain_calls=True),
+    PoolLayer("tiny_avg2x2@8", "64 elements: the cost of a call", "avg", (1, 1, 8, 8), 2, 2, plain_calls=True),
+)  # fmt: skip
+
+NETWORKS: tuple[Layer, ...] = (*RESNET, *VGG, *MOBILE_AND_GROUPED, *SMALL_AND_UNUSUAL, *AUDIO_AND_VIDEO, *POOLING)
+PROPERTIES: tuple[Layer, ...] = (*WINDOWS, *CACHED_PLANAR_AND_TINY)
+LAYERS: tuple[Layer, ...] = (*NETWORKS, *PROPERTIES)
+
+
+def _short(layers: tuple[Layer, ...]) -> list[Case]:
+    return [Case(layer, pass_, layout) for layer in layers for layout in layer.short_layouts for pass_ in layer.short]
+
+
+def _whole(layers: tuple[Layer, ...]) -> list[Case]:
+    return [Case(layer, pass_, layout) for layer in layers for layout in LAYOUTS for pass_ in layer.passes]
+
+
+SETS: dict[str, list[Case]] = {
+    "short": _short(NETWORKS),
+    "full": _whole(NETWORKS),
+    "pooling": _whole((*POOLING, *PROPERTIES)),
+}  # in the order of the tables

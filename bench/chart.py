@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.report import Run, speed_up
+from bench.report import Run
+from bench.samples import speed_up
 
 MARKERS = "osD^vP*X"
 

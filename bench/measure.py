@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from bench.problem import Array, Case
 from bench.worker import Worker, WorkerError
 
 REFERENCE = "reference"
-PROBE_SECONDS = 0.01
+PROBE_SECONDS = 0.005  # of each try
+LONGEST_TURN_SECONDS = 0.25  # a library whose call takes longer takes no turns
 # Largest accepted error of one element, as a multiple of the root mean square of the float64 reference.
 TOLERANCES = {"float64": 1e-10, "float32": 2e-4}
 
@@ -40,14 +42,14 @@ class Round:
 
 @dataclass
 class PeerResult:
-    """What one library did on one row. A `timed_batch` below the row's batch: times are scaled up from it."""
+    """What one library did on one row. A `timed_part` below 1: times are scaled up from that part of the input."""
 
     status: Status
     detail: str = ""
     preallocated: bool = False
-    verified_batch: int = 0
+    verified_part: float = 0.0
     error: float | None = None
-    timed_batch: int = 0
+    timed_part: float = 1.0
     rounds: list[Round] = field(default_factory=list)
 
     @property
@@ -63,7 +65,7 @@ class PeerResult:
 
 @dataclass
 class Probes:
-    """Rates of every round: FMA on one core and on all threads (flops/s), copy on all threads (bytes/s)."""
+    """Rates of every round: FMA on one core and on all threads (flops/s; convolutions only), copy (bytes/s)."""
 
     fma_one_core: list[float] = field(default_factory=list)
     fma: list[float] = field(default_factory=list)
@@ -86,42 +88,42 @@ def measure_case(case: Case, workers: dict[str, Worker], probe_worker: Worker, s
     for name, result in peers.items():
         if result.status == "timed":
             _prepare(case, workers[name], result)
+    turns = [(name, result) for name, result in peers.items() if result.status == "timed" and not result.rounds]
     probes = Probes()
     for number in range(settings.rounds):
         _probe(case, probe_worker, probes, settings.threads)
-        for name, result in _rotated(list(peers.items()), number):
-            if result.status == "timed" and name != REFERENCE:
-                _sample(case, workers[name], result, settings.sample_seconds)
+        for name, result in _rotated(turns, number):
+            if result.status == "timed":
+                _sample(workers[name], result, settings.sample_seconds)
     return Row(case, peers, probes)
 
 
 def _rotated(items: list[tuple[str, PeerResult]], places: int) -> list[tuple[str, PeerResult]]:
     """Start each round with the next library, so that none always follows the same one."""
-    start = places % len(items)
+    start = places % max(1, len(items))
     return items[start:] + items[:start]
 
 
 def _expected_results(case: Case, reference: Worker) -> list[Array] | str:
-    """Compute the float64 result on a batch the reference can afford; a text says why there is none."""
+    """Compute the float64 result of the part the reference can afford; a text says why there is none."""
     dtype = "float64" if np.dtype(case.layer.dtype).kind == "f" else None
-    batch = case.reference_batch()
     try:
-        results: list[Array] | None = reference.request("compute", case.with_batch(batch), batch, dtype)
+        results: list[Array] | None = reference.request("compute", case.affordable(), (), dtype)
     except WorkerError as error:
         return f"no reference: {error}"
     return "no reference" if results is None else results
 
 
 def _verify(case: Case, worker: Worker, expected: list[Array] | str) -> PeerResult:
-    """Compare the full row's first images; of a weight gradient, the row on the reference's batch."""
+    """Compare the first images and channels of the full row; of a weight gradient, the reference's part of the row."""
     if isinstance(expected, str):
         return PeerResult("failed", expected)
-    batch = case.reference_batch()
     if worker.peer_name == REFERENCE:
         return PeerResult("timed", "is what the others are compared with")
-    row = case.with_batch(batch) if case.pass_ == "grad_weight" else case
+    part = case.affordable()
+    row = part if case.pass_ == "grad_weight" else case
     try:
-        results: list[Array] | None = worker.request("compute", row, batch, None)
+        results: list[Array] | None = worker.request("compute", row, expected[0].shape[:2], None)
     except WorkerError as error:
         return PeerResult("failed", str(error))
     if results is None:
@@ -130,7 +132,7 @@ def _verify(case: Case, worker: Worker, expected: list[Array] | str) -> PeerResu
     tolerance = TOLERANCES.get(case.layer.dtype, 0.0)
     is_right = deviation is not None and deviation <= tolerance
     detail = "" if is_right else f"error {deviation}, {tolerance} allowed"
-    return PeerResult("timed" if is_right else "wrong", detail, verified_batch=batch, error=deviation)
+    return PeerResult("timed" if is_right else "wrong", detail, verified_part=_share(case, part), error=deviation)
 
 
 def largest_error(results: Sequence[Array], expected: Sequence[Array]) -> float | None:
@@ -147,36 +149,37 @@ def largest_error(results: Sequence[Array], expected: Sequence[Array]) -> float 
 
 
 def _prepare(case: Case, worker: Worker, result: PeerResult) -> None:
-    result.timed_batch = case.reference_batch() if worker.peer_name == REFERENCE else case.batch
+    part = case.affordable() if worker.peer_name == REFERENCE else case
+    result.timed_part = _share(case, part)
     try:
-        preparation = worker.request("prepare", case.with_batch(result.timed_batch))
+        preparation = worker.request("prepare", part)
     except WorkerError as error:
         result.status, result.detail = "failed", str(error)
         return
     result.preallocated = preparation.preallocated
-    if worker.peer_name == REFERENCE:
-        # So slow that its turns would dominate the run: one or two calls before the rounds have to do.
-        _add_round(case, result, [preparation.call_seconds])
+    if worker.peer_name == REFERENCE or preparation.call_seconds > LONGEST_TURN_SECONDS:
+        _add_round(result, [preparation.call_seconds])
 
 
-def _sample(case: Case, worker: Worker, result: PeerResult, seconds: float) -> None:
+def _sample(worker: Worker, result: PeerResult, seconds: float) -> None:
     try:
-        _add_round(case, result, worker.request("sample", seconds))
+        _add_round(result, worker.request("sample", seconds))
     except WorkerError as error:
         result.status, result.detail = "failed", str(error)
 
 
-def _add_round(case: Case, result: PeerResult, times: list[float]) -> None:
-    scale = case.batch / result.timed_batch
-    result.rounds.append(Round(min(times) * scale, statistics.median(times) * scale, len(times)))
+def _add_round(result: PeerResult, times: list[float]) -> None:
+    part = result.timed_part
+    result.rounds.append(Round(min(times) / part, statistics.median(times) / part, len(times)))
+
+
+def _share(case: Case, part: Case) -> float:
+    return math.prod(part.layer.input_shape) / math.prod(case.layer.input_shape)
 
 
 def _probe(case: Case, worker: Worker, probes: Probes, threads: int) -> None:
-    for rates, kind, used_threads in (
-        (probes.fma_one_core, "fma", 1),
-        (probes.fma, "fma", threads),
-        (probes.copy, "copy", threads),
-    ):
+    arithmetic = [(probes.fma_one_core, "fma", 1), (probes.fma, "fma", threads)] if case.flops else []
+    for rates, kind, used_threads in (*arithmetic, (probes.copy, "copy", threads)):
         try:
             rate = worker.request("probe", kind, case.bytes, PROBE_SECONDS, used_threads)
         except WorkerError:

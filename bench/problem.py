@@ -7,6 +7,7 @@ converts the arrays to the layout it works in before anything is timed, and conv
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,7 @@ CONV_PASSES: tuple[Pass, ...] = ("forward", "grad_input", "grad_weight")
 LAYOUTS: tuple[Layout, ...] = ("channels_first", "channels_last")
 INDEX_BYTES = 4  # convpool's indices are int32 for every plane of these tables
 SEED = 20240229
+CONV_BUDGET, POOL_BUDGET = 2**27, 2**22  # multiply-adds and elements read that the reference can afford
 
 
 def per_dimension(value: int | Shape, rank: int) -> Shape:
@@ -97,7 +99,11 @@ class ConvLayer:
 
 @dataclass(frozen=True)
 class PoolLayer:
-    """A pooling layer. Adaptive kinds use `output_size`, the others the window."""
+    """A pooling layer. Adaptive kinds use `output_size`, the others the window.
+
+    `baseline` names the layer whose time is the unit of this one's. `plain_calls`: nothing is preallocated, and every
+    library is called as its users call it, by keyword, because the cost of the call is what the row is about.
+    """
 
     name: str
     reason: str
@@ -112,6 +118,8 @@ class PoolLayer:
     output_size: int = 1
     dtype: str = "float32"
     floor: float | None = None
+    baseline: str = ""
+    plain_calls: bool = False
     short: tuple[Pass, ...] = ()
     short_layouts: tuple[Layout, ...] = ("channels_first",)
 
@@ -185,16 +193,6 @@ class Case:
         return f"{self.layer.name}/{self.pass_}/{self.layout}"
 
     @property
-    def batch(self) -> int:
-        """Number of images."""
-        return self.layer.input_shape[0]
-
-    def with_batch(self, batch: int) -> Case:
-        """Return the same row for another number of images."""
-        layer = dataclasses.replace(self.layer, input_shape=(batch, *self.layer.input_shape[1:]))
-        return dataclasses.replace(self, layer=layer)
-
-    @property
     def flops(self) -> int:
         """Two per multiply-add for a convolution, 0 for pooling."""
         return 2 * self.layer.multiply_adds if isinstance(self.layer, ConvLayer) else 0
@@ -213,11 +211,17 @@ class Case:
             return 2 * total  # reads the input and the output beside the gradient
         return total
 
-    def reference_batch(self) -> int:
-        """Return how many images the slow reference is given: what a fixed amount of work allows, at least one."""
+    def affordable(self) -> Case:
+        """Return the part for the slow reference: as many images, or channels of one, as an amount of work allows."""
         layer = self.layer
-        work, budget = (layer.multiply_adds, 2**27) if isinstance(layer, ConvLayer) else (layer.taps, 2**24)
-        return max(1, min(self.batch, budget * self.batch // work))
+        images, channels, *extents = layer.input_shape
+        if isinstance(layer, ConvLayer):
+            images = min(images, CONV_BUDGET * images // layer.multiply_adds)
+        else:
+            planes = POOL_BUDGET * images * channels // layer.taps
+            images, channels = min(images, planes // channels), min(channels, planes)
+        shape = (max(1, images), max(1, channels), *extents)
+        return dataclasses.replace(self, layer=dataclasses.replace(layer, input_shape=shape))
 
 
 @dataclass(frozen=True)
@@ -230,21 +234,24 @@ class Arrays:
 
 
 def make_arrays(case: Case, dtype: str | None = None) -> Arrays:
-    """Draw the same values in every process. Those of a reduced batch are the first images of the full one."""
-    layer = case.layer
+    """Draw the same values in every process. Those of a part are the first of the whole."""
+    arrays = _draw_arrays(case.layer)
+    if dtype is None:
+        return arrays
+    weight = None if arrays.weight is None else arrays.weight.astype(dtype)
+    return Arrays(arrays.input.astype(dtype), weight, arrays.grad_output.astype(dtype))
+
+
+@functools.lru_cache(maxsize=1)  # the rows of a layer follow each other
+def _draw_arrays(layer: Layer) -> Arrays:
     weight = None
     if isinstance(layer, ConvLayer):
         fan_in = layer.multiply_adds // math.prod(layer.output_shape) or 1
         weight = _random_array(1, layer.weight_shape, layer.dtype, scale=math.sqrt(2 / fan_in))
-    arrays = Arrays(
+    return Arrays(
         input=_random_array(0, layer.input_shape, layer.dtype),
         weight=weight,
         grad_output=_random_array(2, layer.output_shape, layer.dtype),
-    )
-    if dtype is None:
-        return arrays
-    return Arrays(
-        arrays.input.astype(dtype), None if weight is None else weight.astype(dtype), arrays.grad_output.astype(dtype)
     )
 
 

@@ -1,4 +1,4 @@
-"""Fill the speed section of README.md from a committed result: ``python -m bench.readme``."""
+"""Fill the speed section of README.md from the committed results: ``python -m bench.readme``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from bench.report import table_text
+from bench.scaling import compare
+from bench.targets import limit_text, verdict
+
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "bench" / "results" / "full-2threads.json"
+POOLING_RESULTS = [RESULT.with_name(f"pooling-{threads}threads.json") for threads in (2, 1)]
 BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->"
 LAYERS = [
     "resnet_3x3_64@56",
@@ -36,11 +41,19 @@ PASSES = ["forward", "forward_indices", "backward", "grad_input", "grad_weight"]
 PEERS = ("pytorch", "pytorch_channels_last", "reference")
 
 INTRODUCTION = """\
-Two cores of a shared virtual machine (Intel Xeon with AVX-512), float32, two threads, preallocated outputs, against
-PyTorch 2.13 on the CPU; every library in its own process, interleaved in one run. "x" is how many times longer the
-other takes: below 1 it is faster than convpool. All {rows} rows, with the other layout and the medians:
-[bench/results/full-2threads.md](bench/results/full-2threads.md), made by
-`python -m bench.run --set full --rounds 3 --output bench/results`; this section by `python -m bench.readme`.
+Two cores of a shared virtual machine ({processor}), float32, two threads, preallocated outputs, against PyTorch
+{version} on the CPU; every library in its own process, interleaved in one run. "x" is how many times longer the
+other takes: below 1 it is faster than convpool. Every row, with the other layout and the medians:
+{sources}; this section by `python -m bench.readme`.
+"""
+
+SOURCE = """\
+[bench/results/{stem}.md](bench/results/{stem}.md), made by
+`python -m bench.run --set {set_name} --threads {threads} --rounds {rounds} --output bench/results`"""
+
+TARGETS = """\
+What pooling is to reach, over all its rows in both layouts (forward passes also against onnxruntime, OpenVINO and JAX
+where they have the operation); every row that misses is listed in the files above:
 """
 
 SHORTFALLS = """\
@@ -49,9 +62,8 @@ What this release set out to reach and did not, in that run:
 - **Half of the two-core FMA peak in every pass of the dense 3x3 layers with 64 channels and more.** Below it: {floor}.
   On 7x7 maps packing rows of seven elements, and nine megabytes of weights, take a third of the time. The others are
   close to the floor and move with the state of the machine.
-- **Every pooling row faster than PyTorch's contiguous path.** Not so: {pooling}. These are gradients of max pooling
-  from given indices, one addition per element in the order of the indices, and one long average. What was tried is in
-  notes 9 and 13 of [cpp/README.md](cpp/README.md#decision-notes).
+- **Every pooling row faster than PyTorch's contiguous path.** Not so: {pooling}. What was tried is in the
+  [decision notes](cpp/README.md#decision-notes).
 - **Ten times the NumPy reference in every row.** {low} of {rows} rows are between {least:.1f} and 10 times: gradients
   that NumPy itself computes in a few passes over memory, and convolutions with one or three channels.
 """
@@ -64,7 +76,7 @@ def is_layer(row: dict[str, Any]) -> bool:
 
 def milliseconds(row: dict[str, Any]) -> float:
     """Return the best time of convpool."""
-    return 1e3 * min(sample["minimum"] for sample in row["peers"]["convpool"]["rounds"])
+    return min(1e3 * float(sample["minimum"]) for sample in row["peers"]["convpool"]["rounds"])
 
 
 def table(rows: dict[str, Any], names: list[str], limit: str, title: str) -> list[str]:
@@ -97,34 +109,66 @@ def names_and_values(found: list[tuple[str, float]]) -> str:
     return ", ".join(f"{name.replace('_', ' ').replace('/', ' ')} {value:.2f}" for name, value in found)
 
 
-def section(rows: list[dict[str, Any]]) -> str:
-    """Return the whole section."""
-    named = {row["name"]: row for row in rows}
-    layers, pools = [row for row in rows if is_layer(row)], [row for row in rows if not is_layer(row)]
+def below(rows: list[dict[str, Any]], peer: str, limit: float) -> list[tuple[str, float]]:
+    """Return the rows with a speed-up over a peer below the limit."""
+    ratios = [(row["name"], row["speed_up_over"].get(peer)) for row in rows]
+    return [(name, ratio) for name, ratio in ratios if ratio is not None and ratio < limit]
+
+
+def source(document: dict[str, Any]) -> str:
+    """Name a result file and the command that makes it."""
+    settings = document["settings"]
+    threads, rounds, set_name = settings["threads"], settings["rounds"], document["set_name"]
+    return SOURCE.format(stem=f"{set_name}-{threads}threads", set_name=set_name, threads=threads, rounds=rounds)
+
+
+def pooling_summary(runs: list[dict[str, Any]]) -> str:
+    """One line for each target and each mean, one column for each run."""
+    heads = [f"threads: {run['settings']['threads']}" for run in runs]
+    lines = [["target", "limit", *heads], ["---"] * (2 + len(runs))]
+    for judged in zip(*(run["summary"]["targets"] for run in runs), strict=True):
+        lines.append([judged[0]["title"], limit_text(judged[0]), *map(verdict, judged)])
+    if len(runs) == 2:
+        two, one = runs
+        scaling = compare(one, two)
+        lines.append([scaling["title"], limit_text(scaling), verdict(scaling), ""])
+    means = [["pooling pass, geometric mean", "x over", *heads], ["---", "---", *["---:"] * len(runs)]]
+    for group in zip(*(run["summary"]["speed_ups"] for run in runs), strict=True):
+        values = [f"{mean['mean']:.2f} ({mean['rows']} rows)" for mean in group]
+        means.append([group[0]["group"], group[0]["over"], *values])
+    return f"{TARGETS}\n{table_text(lines)}\n\n{table_text(means)}\n"
+
+
+def section(full: dict[str, Any], pooling: list[dict[str, Any]]) -> str:
+    """Return the whole section. The rows of pooling come from the first run of pooling, if there is one."""
+    rows = full["rows"]
+    layers = [row for row in rows if is_layer(row)]
+    pools = pooling[0]["rows"] if pooling else [row for row in rows if not is_layer(row)]
     floor = [
         (row["name"], row["fraction_of_fma_peak"]["best"])
         for row in layers
         if row["case"]["layer"]["floor"] and row["fraction_of_fma_peak"]["best"] < row["case"]["layer"]["floor"]
     ]
-    slow = [
-        (row["name"], row["speed_up_over"]["pytorch"]) for row in pools if row["speed_up_over"].get("pytorch", 1) < 1
-    ]
-    low = [row["speed_up_over"]["reference"] for row in rows if row["speed_up_over"].get("reference", 10) < 10]
+    low = below([*layers, *pools], "reference", 10)
+    sources = ",\n".join(map(source, [full, *pooling]))
     parts = [
-        INTRODUCTION.format(rows=len(rows)),
-        "\n".join(table(named, LAYERS, "FMA peak", "layer, pass")) + "\n",
-        "\n".join(table(named, POOLS, "copy bandwidth", "pooling, pass")) + "\n",
+        INTRODUCTION.format(
+            processor=full["machine"]["processor"], version=full["versions"]["pytorch"], sources=sources
+        ),
+        "\n".join(table({row["name"]: row for row in layers}, LAYERS, "FMA peak", "layer, pass")) + "\n",
+        "\n".join(table({row["name"]: row for row in pools}, POOLS, "copy bandwidth", "pooling, pass")) + "\n",
         "Geometric means over all rows: convolution "
         + ", ".join(means(layers, peer) for peer in PEERS[:2])
         + "; pooling "
         + ", ".join(means(pools, peer) for peer in PEERS[:2])
         + ".\n",
+        *([pooling_summary(pooling)] if pooling else []),
         SHORTFALLS.format(
             floor=names_and_values(floor),
-            pooling=names_and_values(slow),
+            pooling=names_and_values(below(pools, "pytorch", 1)),
             low=len(low),
-            rows=len(rows),
-            least=min(low),
+            rows=len(layers) + len(pools),
+            least=min(ratio for _, ratio in low),
         ),
     ]
     return "\n".join(parts)
@@ -135,7 +179,8 @@ def main() -> None:
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    readme.write_text(before + BEGIN + section(json.loads(RESULT.read_text())["rows"]) + END + after)
+    full, *pooling = (json.loads(path.read_text()) for path in (RESULT, *POOLING_RESULTS) if path.exists())
+    readme.write_text(before + BEGIN + section(full, pooling) + END + after)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,17 @@
-"""The results of a run as JSON and as a Markdown table. Figures derived from the samples are computed here."""
+"""The results of a run as JSON and as Markdown."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from bench.measure import REFERENCE, Row, Settings
+from bench.samples import FRESH, SUBJECT, copy_fraction, fma_fraction, speed_up, timed
+from bench.targets import Figure, limit_text, summarize, verdict
 
-from bench.measure import REFERENCE, PeerResult, Row, Settings
-
-SUBJECT = "convpool"
-FRESH = "convpool_fresh"
+BUSY_RATIO = 3  # between the fastest and the slowest copy of a row on a machine that others use
 
 
 @dataclass
@@ -35,55 +33,10 @@ class Run:
         return [*names, REFERENCE] if REFERENCE in self.versions else names
 
 
-@dataclass(frozen=True)
-class Fraction:
-    """Of a probed rate: best call against best probe, and median against median."""
-
-    best: float
-    median: float
-
-    def __str__(self) -> str:
-        return f"{self.best:.2f} / {self.median:.2f}"
-
-
-def timed(row: Row, peer: str) -> PeerResult | None:
-    """Return the result of a peer if it was timed on this row."""
-    result = row.peers.get(peer)
-    return result if result is not None and result.status == "timed" and result.rounds else None
-
-
-def speed_up(row: Row, peer: str, over: str = SUBJECT) -> float | None:
-    """How many times as long the peer takes: the median over rounds of the ratio of the round's best calls."""
-    subject, other = timed(row, over), timed(row, peer)
-    if subject is None or other is None:
-        return None
-    # Paired up to the shorter list: the reference has one round only.
-    pairs = zip(other.rounds, subject.rounds, strict=False)
-    return statistics.median(theirs.minimum / ours.minimum for theirs, ours in pairs)
-
-
-def fma_fraction(row: Row, peer: str = SUBJECT) -> Fraction | None:
-    """Of the FMA peak of all threads, in the row's precision; None for pooling."""
-    # The probe runs float32; a vector holds half as many float64.
-    rates = [rate * 4 / np.dtype(row.case.layer.dtype).itemsize for rate in row.probes.fma]
-    return _fraction(row, peer, row.case.flops, rates)
-
-
-def copy_fraction(row: Row, peer: str = SUBJECT) -> Fraction | None:
-    """Of the copy bandwidth for a working set of the same size."""
-    return _fraction(row, peer, row.case.bytes, row.probes.copy)
-
-
-def _fraction(row: Row, peer: str, work: int, rates: list[float]) -> Fraction | None:
-    result = timed(row, peer)
-    if result is None or not rates or not work:
-        return None
-    return Fraction(best=work / result.minimum / max(rates), median=work / result.median / statistics.median(rates))
-
-
 def to_json(run: Run) -> str:
     """Serialise the whole run: every round of every peer, and the derived figures."""
     document: dict[str, Any] = dataclasses.asdict(dataclasses.replace(run, rows=[]))
+    document["summary"] = summarize(_poolings(run))
     document["rows"] = [_row_document(row, run.rivals) for row in run.rows]
     return json.dumps(document, indent=1) + "\n"
 
@@ -102,10 +55,11 @@ def _row_document(row: Row, rivals: list[str]) -> dict[str, Any]:
 
 
 def to_markdown(run: Run) -> str:
-    """Write a readable account: conditions, floors, convolution table, pooling table, remarks."""
-    convolutions = [row for row in run.rows if row.case.flops]
-    poolings = [row for row in run.rows if not row.case.flops]
+    """Write a readable account: conditions, targets of pooling, convolution table, pooling table, remarks."""
+    convolutions, poolings = [row for row in run.rows if row.case.flops], _poolings(run)
     parts = [f"# Benchmark results: {run.set_name} set, {run.settings.threads} threads", _conditions(run)]
+    if poolings:
+        parts += ["## Summary of pooling", *_summary(summarize(poolings))]
     if convolutions:
         parts += ["## Convolution", _floor_summary(convolutions), _table(convolutions, run)]
     if poolings:
@@ -114,6 +68,31 @@ def to_markdown(run: Run) -> str:
     if remarks:
         parts += ["## Remarks", remarks]
     return "\n\n".join(parts) + "\n"
+
+
+def _poolings(run: Run) -> list[Row]:
+    return [row for row in run.rows if not row.case.flops]
+
+
+def _summary(summary: dict[str, Any]) -> list[str]:
+    """Write the targets with their verdicts, the speed-ups by group, and every row that misses a target."""
+    judged = [target for target in summary["targets"] if target["figures"]]
+    targets = [["target", "limit", "rows that reach it"], ["---"] * 3]
+    targets += [[target["title"], limit_text(target), verdict(target)] for target in judged]
+    means = [["pass", "x over", "geometric mean", "rows"], ["---", "---", "---:", "---:"]]
+    means += [[m["group"], m["over"], f"{m['mean']:.2f}", str(m["rows"])] for m in summary["speed_ups"]]
+    missed = [
+        f"- {target['title']}, {limit_text(target)}; missed by: "
+        + ", ".join(str(Figure(**f)) for f in target["missed"])
+        for target in judged
+        if target["missed"]
+    ]
+    return [table_text(targets), table_text(means), "\n".join(missed)]
+
+
+def table_text(lines: list[list[str]]) -> str:
+    """Render the cells of a Markdown table, its rule included."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _conditions(run: Run) -> str:
@@ -145,7 +124,7 @@ def _table(rows: list[Row], run: Run) -> str:
     header += ["of copy bandwidth", *(f"x {peer}" for peer in run.rivals)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     lines += [_table_line(row, run.rivals, is_convolution) for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table_text(lines)
 
 
 def _table_line(row: Row, rivals: list[str], is_convolution: bool) -> list[str]:
@@ -168,16 +147,24 @@ def _ratio(value: float | None) -> str:
 
 
 def _remarks(run: Run) -> str:
-    """List what failed, what was wrong, and what was verified on fewer images than it was timed on."""
+    """List what failed, what was wrong, and how many rows were verified on less than was timed."""
     lines = []
     for row in run.rows:
         for peer, result in row.peers.items():
             if result.status in ("failed", "wrong"):
                 lines.append(f"- `{row.case.name}`, {peer} {result.status}: {result.detail}")
-    reduced = [row.case.name for row in run.rows if row.case.reference_batch() < row.case.batch]
+    disturbed = [
+        row for row in run.rows if row.probes.copy and max(row.probes.copy) > BUSY_RATIO * min(row.probes.copy)
+    ]
+    if disturbed:
+        lines.append(
+            f"- The rate of the copies differs more than {BUSY_RATIO} times between the rounds of {len(disturbed)} of "
+            f"{len(run.rows)} rows: other processes used the cores."
+        )
+    reduced = [row.case.name for row in run.rows if row.case.affordable() != row.case]
     if reduced:
         lines.append(
-            f"- {len(reduced)} of {len(run.rows)} rows are too big for the reference: there it is timed on fewer "
-            "images (`timed_batch` in the JSON, times scaled linearly), and results are compared on those only."
+            f"- {len(reduced)} of {len(run.rows)} rows are too big for the reference: there it is timed on a part of "
+            "the input (`timed_part` in the JSON, times scaled linearly), and results are compared on that only."
         )
     return "\n".join(lines)

@@ -10,28 +10,29 @@ from pathlib import Path
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from bench.cases import select_cases
+from bench.cases import SETS
 from bench.chart import save_chart
 from bench.machine import describe_machine
 from bench.measure import REFERENCE, Row, Settings, measure_case
 from bench.peers import PEERS, Availability
 from bench.problem import Case
-from bench.report import SUBJECT, Run, to_json, to_markdown
+from bench.report import Run, to_json, to_markdown
+from bench.samples import SUBJECT
 from bench.worker import Worker, WorkerError
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "local"
-DEFAULT_ROUNDS = {"short": 5, "full": 15}
+DEFAULT_ROUNDS = {"short": 5, "full": 15, "pooling": 5}
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the options; see README.md."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description="Benchmark convpool against its peers.")
-    parser.add_argument("--set", choices=("short", "full"), default="short", dest="set_name")
+    parser.add_argument("--set", choices=SETS, default="short", dest="set_name")
     parser.add_argument("--threads", type=int, default=2, help="threads of every library (default: 2)")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; convpool and reference always run")
     parser.add_argument("--cases", default="", help="only rows whose name this regular expression finds")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder of the three result files")
-    parser.add_argument("--rounds", type=int, help="interleaved rounds (default: 5 short, 15 full)")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds (default: 15 for the full set, else 5)")
     options = parser.parse_args(arguments)
     unknown = set(options.peers.split(",")) - set(PEERS)
     if unknown:
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"convpool is needed: {absent}", file=sys.stderr)
         return 1
     settings = Settings(threads=options.threads, rounds=options.rounds or DEFAULT_ROUNDS[options.set_name])
-    cases = [case for case in select_cases(options.set_name) if re.search(options.cases, case.name)]
+    cases = [case for case in SETS[options.set_name] if re.search(options.cases, case.name)]
     rows = measure_all(cases, workers, settings)
     seconds = time.perf_counter() - start
     run = Run(options.set_name, describe_machine(), settings, versions, absent, rows, seconds)

@@ -8,6 +8,7 @@ import os
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import convpool
 import numpy as np
@@ -15,8 +16,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import measure, peers, report, worker
-from bench.cases import FMA_FLOOR, LAYERS, select_cases
+from bench import measure, peers, problem, readme, report, scaling, targets, worker
+from bench.cases import FMA_FLOOR, LAYERS, SETS
 from bench.problem import (
     LAYOUTS,
     Arrays,
@@ -60,9 +61,21 @@ def serve_with_crashing_peer(connection: Connection, peer_name: str, threads: in
 def test_names_are_unique() -> None:
     names = [layer.name for layer in LAYERS]
     assert len(set(names)) == len(names)
-    rows = [case.name for case in select_cases("full")]
-    assert len(set(rows)) == len(rows)
-    assert {case.name for case in select_cases("short")} < set(rows)
+    rows = {name: [case.name for case in cases] for name, cases in SETS.items()}
+    assert all(len(set(names)) == len(names) for names in rows.values())
+    assert set(rows["short"]) < set(rows["full"])
+    assert {case.name for case in SETS["full"] if isinstance(case.layer, PoolLayer)} < set(rows["pooling"])
+
+
+def test_every_baseline_computes_the_same_passes_on_the_same_elements() -> None:
+    layers = {layer.name: layer for layer in LAYERS}
+    pooling = [layer for layer in LAYERS if isinstance(layer, PoolLayer) and layer.baseline]
+    assert pooling
+    for layer in pooling:
+        baseline = layers[layer.baseline]
+        assert isinstance(baseline, PoolLayer)
+        assert (baseline.kind, baseline.input_shape) == (layer.kind, layer.input_shape)
+        assert set(layer.passes) <= set(baseline.passes)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
@@ -88,13 +101,22 @@ def test_dense_3x3_layers_carry_the_floor() -> None:
             assert (layer.floor == FMA_FLOOR) == has_many_channels, layer.name
 
 
-def test_reduced_batch_is_the_beginning_of_the_full_one() -> None:
-    full, reduced = make_arrays(SMALL_CASE), make_arrays(SMALL_CASE.with_batch(1))
-    assert np.array_equal(full.input[:1], reduced.input)
-    assert np.array_equal(full.grad_output[:1], reduced.grad_output)
-    assert full.weight is not None
-    assert reduced.weight is not None
-    assert np.array_equal(full.weight, reduced.weight)
+def test_part_for_the_reference_is_the_beginning_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = PoolLayer("pool", "", "max", (3, 4, 6, 6), 3, 1, 1)  # 324 elements read for each plane
+    monkeypatch.setattr(problem, "POOL_BUDGET", 700)
+    monkeypatch.setattr(problem, "CONV_BUDGET", SMALL_CONV.multiply_adds // 2)
+    for layer, expected in ((pool, (1, 2)), (SMALL_CONV, (1, 4))):
+        case = Case(layer, "forward", "channels_first")
+        part = case.affordable()
+        assert part.layer.input_shape[:2] == expected
+        whole, beginning = make_arrays(case), make_arrays(part)
+        images, channels = expected
+        assert np.array_equal(whole.input[:images, :channels], beginning.input)
+        images, channels = beginning.grad_output.shape[:2]
+        assert np.array_equal(whole.grad_output[:images, :channels], beginning.grad_output)
+        if whole.weight is not None:
+            assert beginning.weight is not None
+            assert np.array_equal(whole.weight, beginning.weight)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 6)])
@@ -127,6 +149,11 @@ def all_passes() -> list[Case]:
         PoolLayer("lp", "", "lp", (2, 3, 6, 6), 2, 2),
         PoolLayer("adaptive_max", "", "adaptive_max", (2, 3, 7, 7), output_size=3),
         PoolLayer("adaptive_avg", "", "adaptive_avg", (2, 3, 7, 7), output_size=1),
+        PoolLayer("tiny_max", "", "max", (1, 1, 6, 6), 2, 2, plain_calls=True),
+        PoolLayer("tiny_avg", "", "avg", (1, 1, 6, 6), 2, 2, plain_calls=True),
+        PoolLayer("audio_max", "", "max", (2, 3, 9), 3, 2, 1),
+        PoolLayer("video_avg", "", "avg", (2, 3, 4, 5, 6), 3, 1, 1),
+        PoolLayer("padded_lp", "", "lp", (2, 3, 4, 5, 6), 3, 1, 1),
     ]
     return [Case(layer, pass_, layout) for layer in layers for pass_ in layer.passes for layout in LAYOUTS]
 
@@ -143,6 +170,26 @@ def test_convpool_adapters_agree_with_the_reference(case: Case) -> None:
         error = measure.largest_error(results[name], results["reference"])
         assert error is not None
         assert error < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs are not ours to mend
+@pytest.mark.parametrize("name", ["pytorch", "pytorch_channels_last", "jax", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("case", all_passes(), ids=lambda case: f"{case.name}-{getattr(case.layer, 'transposed', '')}")
+def test_other_libraries_compute_the_same(name: str, case: Case) -> None:
+    peer = peers.PEERS[name]
+    reason = peer.available().reason
+    if reason is not None:
+        pytest.skip(reason)
+    arrays = make_arrays(case)
+    prepared, reference = (found.prepare(case, arrays) for found in (peer, peers.PEERS["reference"]))
+    if prepared is None:
+        pytest.skip(f"{name} has no such operation")
+    assert reference is not None
+    results = prepared.to_numpy(prepared.call())
+    error = measure.largest_error(results, reference.to_numpy(reference.call()))
+    assert error is not None
+    assert error < 1e-5
+    assert not (prepared.preallocated and getattr(case.layer, "plain_calls", False))
 
 
 def test_largest_error_rejects_nan_shapes_and_indices() -> None:
@@ -173,7 +220,7 @@ def synthetic_run() -> report.Run:
     """One row: convpool at 2 ms, PyTorch at 3 ms, JAX crashed."""
 
     def took(seconds: float) -> measure.PeerResult:
-        return measure.PeerResult("timed", rounds=[measure.Round(seconds, seconds, 3)] * 2, timed_batch=2)
+        return measure.PeerResult("timed", rounds=[measure.Round(seconds, seconds, 3)] * 2)
 
     found = {
         "convpool": took(2e-3),
@@ -185,6 +232,136 @@ def synthetic_run() -> report.Run:
     row = measure.Row(SMALL_CASE, found, measure.Probes(fma=[4 * peak], copy=[SMALL_CASE.bytes / 1e-3]))
     versions = dict.fromkeys(found, "1.0")
     return report.Run("short", {"processor": "x"}, measure.Settings(), versions, {"openvino": "not installed"}, [row])
+
+
+def pooling_row(case: Case, copy_rate: float = 1e9, **seconds: float) -> measure.Row:
+    """A row of pooling on which every library took the given time."""
+    results = {
+        name: measure.PeerResult("timed", rounds=[measure.Round(value, value, 3)] * 2)
+        for name, value in seconds.items()
+    }
+    return measure.Row(case, results, measure.Probes(copy=[copy_rate / 2, copy_rate]))
+
+
+def pooling_rows() -> list[measure.Row]:
+    """Rows with made-up times: at least one for every target."""
+    small = PoolLayer("small", "", "max", (1, 1, 8, 8), 3, 1, 1)
+    large = dataclasses.replace(small, name="large", kernel=7, padding=3, baseline="small")
+    solid_small = PoolLayer("solid_small", "", "avg", (1, 1, 8, 8, 8), 3, 1, 1)
+    solid = dataclasses.replace(solid_small, name="solid", kernel=5, padding=2, baseline="solid_small")
+    mask = dataclasses.replace(small, name="mask", dtype="uint8", baseline="small")
+    tiny = dataclasses.replace(small, name="tiny", plain_calls=True)
+    norm = dataclasses.replace(small, name="norm", kind="lp")
+
+    def forward(layer: PoolLayer, **seconds: float) -> measure.Row:
+        return pooling_row(Case(layer, "forward", "channels_first"), **seconds)
+
+    backward = Case(small, "backward", "channels_last")
+    return [
+        forward(small, convpool=1e-6, convpool_fresh=0.1e-6, reference=0.5e-6, pytorch=4e-6, jax=2e-6),
+        forward(large, convpool=3e-6, pytorch=9e-6, jax=2e-6),
+        forward(solid_small, convpool=2e-6),
+        forward(solid, convpool=3e-6),
+        forward(mask, convpool=0.2e-6, pytorch=1e-6),
+        forward(tiny, convpool=3e-6, pytorch=4e-6),
+        forward(norm, convpool=1e-6, pytorch=2e-6),
+        pooling_row(backward, convpool=1e-6, pytorch=9e-6, pytorch_channels_last=0.5e-6),
+    ]
+
+
+def judged(title: str) -> dict[str, float]:
+    """The values of the target whose title begins so, by layer."""
+    (found,) = (t for t in targets.summarize(pooling_rows())["targets"] if t["title"].startswith(title))
+    return {figure["row"].split("/")[0]: figure["value"] for figure in found["figures"]}
+
+
+def test_every_library_but_the_reference_counts_for_the_fastest() -> None:
+    figures = targets.over_fastest_library(pooling_rows())
+    found = {(f.row.split("/")[0], f.row.split("/")[1]): (pytest.approx(f.value), f.detail) for f in figures}
+    assert found[("small", "forward")] == (2, "jax")
+    assert found[("large", "forward")] == (2 / 3, "jax")
+    assert found[("small", "backward")] == (0.5, "pytorch_channels_last")
+    assert ("solid", "forward") not in found  # nobody to compare with
+
+
+def test_small_windows_are_related_to_the_best_copy() -> None:
+    figures = {f.row: f.value for f in targets.small_window_bandwidth(pooling_rows())}
+    # 64 elements in, 64 out, four bytes each, in a microsecond; a copy of 1e9 bytes/s would move 1000 bytes
+    assert figures["small/forward/channels_first"] == pytest.approx(0.512)
+    assert not {"large/forward/channels_first", "tiny/forward/channels_first"} & set(figures)
+
+
+def test_ratios_to_baselines_and_to_calls_of_pytorch() -> None:
+    assert judged("31x31") == pytest.approx({"large": 3})
+    assert judged("9x9x9") == pytest.approx({"solid": 1.5})
+    assert judged("uint8") == pytest.approx({"mask": 5})
+    assert judged("call") == pytest.approx({"tiny": 0.75})
+
+
+def test_targets_list_what_misses_them_worst_first() -> None:
+    figures = [targets.Figure(str(value), value) for value in (1.0, 3.0, 2.0, 4.0)]
+    upper, lower = targets.Target("t", 2.0, is_upper=True), targets.Target("t", 2.0)
+    assert [figure.value for figure in upper.misses(figures)] == [4, 3]
+    assert [figure.value for figure in lower.misses(figures)] == [1]
+    assert targets.verdict(targets.judge(upper, figures)) == "2 of 4, worst `4.0` 4.00"
+    assert targets.limit_text(targets.judge(lower, figures)) == "at least 2"
+
+
+def test_speed_ups_are_geometric_means_over_pytorch_in_the_layout_of_the_row() -> None:
+    means = {(mean["group"], mean["over"]): mean for mean in targets.mean_speed_ups(pooling_rows())}
+    forward = means.pop(("forward", "pytorch"))  # 4, 3, 5 and 4/3
+    assert (forward["rows"], forward["mean"]) == (4, pytest.approx(80**0.25))
+    assert means[("LP", "pytorch")]["mean"] == pytest.approx(2)
+    assert means[("max backward", "pytorch_channels_last")]["mean"] == pytest.approx(0.5)
+    assert len(means) == 2
+
+
+def pooling_document(threads: int, factor: float) -> dict[str, Any]:
+    """The JSON of a run whose times are those of `pooling_rows` times a factor."""
+    rows = pooling_rows()
+    for row in rows:
+        for result in row.peers.values():
+            result.rounds = [measure.Round(factor * r.minimum, factor * r.median, 3) for r in result.rounds]
+    settings, versions = measure.Settings(threads=threads), dict.fromkeys(("convpool", "pytorch"), "1.0")
+    run = report.Run("pooling", {"processor": "x"}, settings, versions, {}, rows)
+    document: dict[str, Any] = json.loads(report.to_json(run))
+    return document
+
+
+def test_scaling_compares_the_rows_that_fit_the_cache() -> None:
+    one, two = pooling_document(1, 1.8), pooling_document(2, 1.0)
+    one["rows"][0]["bytes"] = two["rows"][0]["bytes"] = 2**20 + 1
+    document = scaling.compare(one, two)
+    names = [figure["row"] for figure in document["figures"]]
+    assert "small/forward/channels_first" not in names  # too big
+    assert "tiny/forward/channels_first" not in names  # too small
+    assert [figure["value"] for figure in document["figures"]] == pytest.approx([1.8] * 6)
+    assert len(document["missed"]) == 6
+    assert "| `large/forward/channels_first` | 0.0054 | 0.003 | 1.80 |" in scaling.to_markdown(one, two)
+
+
+def test_readme_shows_the_verdicts_of_both_runs_of_pooling() -> None:
+    text = readme.pooling_summary([pooling_document(2, 1.0), pooling_document(1, 1.8)])
+    assert "| target | limit | threads: 2 | threads: 1 |" in text
+    assert "31x31 windows: time over that of 3x3 | at most 1.5 | 0 of 1, worst `large/forward/channels_first` 3" in text
+    assert "of two | at least 1.9 | 0 of 7, worst" in text
+    assert "| LP | pytorch | 2.00 (1 rows) | 2.00 (1 rows) |" in text
+
+
+def test_markdown_of_a_run_of_pooling_begins_with_the_targets() -> None:
+    run = report.Run("pooling", {}, measure.Settings(), {"convpool": "1", "pytorch": "1"}, {}, pooling_rows())
+    text = report.to_markdown(run)
+    assert text.index("## Summary of pooling") < text.index("## Pooling")
+    assert "| call on 64 elements: time over that of PyTorch | at most 0.5 | 0 of 1, worst" in text
+    assert "missed by: `large/forward/channels_first` 3.00" in text
+
+
+def test_remarks_tell_of_a_busy_machine() -> None:
+    run = synthetic_run()
+    run.rows[0].probes.copy = [1e9, 2.9e9]
+    assert "other processes" not in report.to_markdown(run)
+    run.rows[0].probes.copy = [1e9, 3.1e9]
+    assert "rounds of 1 of 1 rows: other processes used the cores" in report.to_markdown(run)
 
 
 def test_markdown_of_a_synthetic_run() -> None:

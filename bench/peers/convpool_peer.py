@@ -15,12 +15,15 @@ from bench.problem import (
     Arrays,
     Case,
     ConvLayer,
+    Layer,
     PoolLayer,
     from_layout,
     to_layout,
     weight_from_layout,
     weight_to_layout,
 )
+
+EXTRA = {"max": (), "avg": ("count_include_pad",), "lp": ("norm_type",)}  # beside the window
 
 
 class ConvpoolPeer:
@@ -47,8 +50,9 @@ class ConvpoolPeer:
             return self._prepare_pool_backward(module, case, case.layer, arrays)
         return self._prepare_pool_forward(module, case, case.layer, arrays)
 
-    def _out(self, like: Array) -> dict[str, Any]:
-        return {"out": np.empty_like(like)} if self._preallocates else {}
+    def _out(self, layer: Layer, like: Array) -> dict[str, Any]:
+        is_plain = isinstance(layer, PoolLayer) and layer.plain_calls
+        return {"out": np.empty_like(like)} if self._preallocates and not is_plain else {}
 
     def _prepare_conv(self, module: Any, case: Case, layer: ConvLayer, arrays: Arrays) -> Prepared:
         assert arrays.weight is not None
@@ -58,7 +62,7 @@ class ConvpoolPeer:
         window = {key: getattr(layer, key) for key in ("stride", "padding", "dilation", "groups")}
         options = window | {"layout": case.layout}
         if case.pass_ == "forward":
-            call = functools.partial(getattr(module, name), inputs, weight, **options, **self._out(grads))
+            call = functools.partial(getattr(module, name), inputs, weight, **options, **self._out(layer, grads))
             return Prepared(call, self._channels_first(case), self._preallocates)
         needs = (case.pass_ == "grad_input", case.pass_ == "grad_weight", False)
         out = self._gradients_out(needs, inputs, weight)
@@ -74,44 +78,39 @@ class ConvpoolPeer:
 
     def _prepare_pool_forward(self, module: Any, case: Case, layer: PoolLayer, arrays: Arrays) -> Prepared:
         inputs = to_layout(arrays.input, case.layout)
-        out = self._out(to_layout(arrays.grad_output, case.layout))
+        out = self._out(layer, to_layout(arrays.grad_output, case.layout))
         if case.pass_ == "forward_indices":
             # The indices are a second result, for which the contract has no `out=`.
             out = {}
         indices = {"return_indices": True} if case.pass_ == "forward_indices" else {}
-        function, arguments, options = _pooling(module, layer, "")
-        call = functools.partial(function, inputs, *arguments, **options, **indices, layout=case.layout, **out)
+        function, options = _pooling(module, layer, "")
+        call = functools.partial(function, inputs, **options, **indices, layout=case.layout, **out)
         return Prepared(call, self._channels_first(case), bool(out))
 
     def _prepare_pool_backward(self, module: Any, case: Case, layer: PoolLayer, arrays: Arrays) -> Prepared:
         inputs, grads = to_layout(arrays.input, case.layout), to_layout(arrays.grad_output, case.layout)
-        forward, arguments, forward_options = _pooling(module, layer, "")
-        backward, _, options = _pooling(module, layer, "_backward")
-        options |= {"layout": case.layout} | self._out(inputs)
+        forward, forward_options = _pooling(module, layer, "")
+        backward, options = _pooling(module, layer, "_backward")
+        out = self._out(layer, inputs)
         saved: tuple[Any, ...] = (inputs.shape,)
         if layer.has_indices:
-            _, options["indices"] = forward(
-                inputs, *arguments, **forward_options, return_indices=True, layout=case.layout
-            )
+            _, options["indices"] = forward(inputs, **forward_options, return_indices=True, layout=case.layout)
         elif layer.kind == "lp":
-            saved = (inputs, forward(inputs, *arguments, **forward_options, layout=case.layout))
-        call = functools.partial(backward, grads, *saved, *arguments, **options)
-        return Prepared(call, self._channels_first(case), self._preallocates)
+            saved = (inputs, forward(inputs, **forward_options, layout=case.layout))
+        call = functools.partial(backward, grads, *saved, **options, layout=case.layout, **out)
+        return Prepared(call, self._channels_first(case), bool(out))
 
     def _channels_first(self, case: Case) -> Callable[[Any], list[Array]]:
         return functools.partial(_arrays_to_numpy, case)
 
 
-def _pooling(module: Any, layer: PoolLayer, suffix: str) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Return the function of a layer, its positional window arguments and its keyword arguments."""
+def _pooling(module: Any, layer: PoolLayer, suffix: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the function of a layer and its keyword arguments."""
     function = getattr(module, f"{layer.kind}_pool{suffix}")
     if layer.is_adaptive:
-        return function, (layer.output_size,), {}
-    options: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding, "ceil_mode": layer.ceil_mode}
-    if layer.kind == "avg":
-        options["count_include_pad"] = layer.count_include_pad
-    arguments = (layer.norm_type, layer.kernel) if layer.kind == "lp" else (layer.kernel,)
-    return function, arguments, options
+        return function, {"output_size": layer.output_size}
+    names = {"kernel_size": "kernel"} | {name: name for name in ("stride", "padding", "ceil_mode", *EXTRA[layer.kind])}
+    return function, {name: getattr(layer, field) for name, field in names.items()}
 
 
 def _arrays_to_numpy(case: Case, result: Any) -> list[Array]:

@@ -1,7 +1,7 @@
 """JAX, every pass compiled by `jax.jit`, in the layout of the row.
 
-A gradient is the pullback of `jax.vjp` inside the compiled function, so that XLA drops the forward pass where the
-gradient does not need it. JAX has no max pooling with indices and no adaptive pooling but the global kind.
+A gradient is the compiled pullback of `jax.vjp`: what it keeps of the forward pass is computed
+beforehand. JAX has no max pooling with indices and no adaptive pooling but the global kind.
 """
 
 from __future__ import annotations
@@ -50,12 +50,13 @@ class JaxPeer:
             return None
         operands = [jax.device_put(array) for array in _operands(case, arrays)]
         if case.pass_ == "forward":
-            compiled = jax.jit(function)
+            pass_function = function
         else:
-            argument = 1 if case.pass_ == "grad_weight" else 0
             *operands, grads = operands
-            compiled = jax.jit(functools.partial(_pullback, jax, function, argument))
-            operands = [grads, *operands]
+            operands = [_pullback(jax, function, 1 if case.pass_ == "grad_weight" else 0, *operands), grads]
+            pass_function = _gradient
+        compiled = jax.jit(pass_function)
+        compiled.lower(*operands).compile()  # so that the first call finds it compiled
         call = functools.partial(_call_and_wait, compiled, operands)
         return Prepared(call, functools.partial(_to_numpy, case), preallocated=False)
 
@@ -69,13 +70,17 @@ def _operands(case: Case, arrays: Arrays) -> list[Array]:
     return operands
 
 
-def _pullback(jax: Any, function: Function, argument: int, grads: Any, *operands: Any) -> Any:
-    """Return the gradient of one argument."""
+def _pullback(jax: Any, function: Function, argument: int, *operands: Any) -> Any:
+    """Return what maps the gradient of the result to that of one argument."""
 
     def of_one(value: Any) -> Any:
         return function(*operands[:argument], value, *operands[argument + 1 :])
 
-    return jax.vjp(of_one, operands[argument])[1](grads)[0]
+    return jax.vjp(of_one, operands[argument])[1]
+
+
+def _gradient(pullback: Any, grads: Any) -> Any:
+    return pullback(grads)[0]
 
 
 def _call_and_wait(compiled: Function, operands: list[Any]) -> Any:

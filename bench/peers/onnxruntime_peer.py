@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.peers.base import Availability, Prepared, module_availability, thread_count
 from bench.peers.onnx_model import build_model
-from bench.problem import Array, Arrays, Case
+from bench.problem import Array, Arrays, Case, PoolLayer
 
 
 class OnnxRuntimePeer:
@@ -33,6 +33,9 @@ class OnnxRuntimePeer:
         options.intra_op_num_threads = thread_count()
         options.inter_op_num_threads = 1
         session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        if isinstance(case.layer, PoolLayer) and case.layer.plain_calls:
+            call = functools.partial(session.run, None, {"input": arrays.input})
+            return Prepared(call, functools.partial(_plane_indices, case), preallocated=False)
         binding = session.io_binding()
         binding.bind_ortvalue_input("input", runtime.OrtValue.ortvalue_from_numpy(arrays.input))
         dtypes: dict[str, Any] = {"output": arrays.input.dtype, "indices": np.int64}
@@ -49,7 +52,11 @@ def _run(session: Any, binding: Any, _arrays_kept_alive: Arrays) -> None:
 
 
 def _to_numpy(case: Case, binding: Any, _: object) -> list[Array]:
-    output, *indices = binding.copy_outputs_to_cpu()
+    return _plane_indices(case, binding.copy_outputs_to_cpu())
+
+
+def _plane_indices(case: Case, results: list[Array]) -> list[Array]:
+    output, *indices = results
     # ONNX numbers the elements of the whole tensor, convpool those of one plane.
     plane = math.prod(case.layer.input_shape[2:])
     return [output, *(positions % plane for positions in indices)]

@@ -2,7 +2,8 @@
 
 Gradients come from the ATen operators that autograd itself calls, so nothing but the pass asked for is computed.
 Pooling writes into preallocated tensors, as ATen has `out` variants that do; for convolutions it has none that avoids
-the copy. LP pooling has no operator of its own: its gradient walks a retained autograd graph.
+the copy. LP pooling has no operator of its own: its gradient walks a retained autograd graph, and it pads beforehand.
+Layers of plain calls take the functions of `torch.nn.functional` instead; their gradients allocate.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.peers.base import Availability, Prepared, module_availability, thread_count
-from bench.problem import Array, Arrays, Case, ConvLayer, PoolLayer, per_dimension
+from bench.problem import Array, Arrays, Case, ConvLayer, Pass, PoolLayer, per_dimension
 
 Tensor = Any
-Call = Callable[[], object]
+Call = functools.partial[Any]
 
 
 class PyTorchPeer:
@@ -79,44 +80,71 @@ def _prepare_pool(torch: Any, case: Case, layer: PoolLayer, inputs: Tensor, grad
         "adaptive_max": _prepare_adaptive_max,
         "adaptive_avg": _prepare_adaptive_avg,
     }[layer.kind]
-    call = prepare(torch, layer, inputs, grads, case.pass_ == "backward")
+    if layer.plain_calls and case.pass_ != "backward":
+        call = _plain_forward(torch, layer, inputs, case.pass_)
+    else:
+        call = prepare(torch, layer, inputs, grads, case.pass_)
     results = 2 if case.pass_ == "forward_indices" else 1
     to_numpy = functools.partial(_to_numpy, count=results, drop_row=layer.rank == 1)
-    return Prepared(call, to_numpy, preallocated=layer.kind not in ("lp", "adaptive_avg"))
+    return Prepared(call, to_numpy, preallocated=bool({"out", "grad_input"} & call.keywords.keys()))
 
 
-def _window(layer: PoolLayer) -> tuple[list[int], list[int], list[int]]:
-    """Return kernel, stride and padding for the tensors of `_prepare_pool`, one dimension lifted to one row of two."""
+def _plain_forward(torch: Any, layer: PoolLayer, inputs: Tensor, pass_: Pass) -> Call:
+    function = getattr(torch.nn.functional, f"{layer.kind}_pool{layer.rank}d")
+    indices = {"return_indices": True} if pass_ == "forward_indices" else {}
+    window = {"kernel_size": layer.kernel, "stride": layer.stride, "padding": layer.padding}
+    return functools.partial(function, inputs, **window, ceil_mode=layer.ceil_mode, **indices)
+
+
+def _window(layer: PoolLayer) -> dict[str, Any]:
+    """Return the window for the tensors of `_prepare_pool`, one dimension lifted to one row of two."""
     kernel, stride, padding = (
         list(per_dimension(value, layer.rank)) for value in (layer.kernel, layer.stride, layer.padding)
     )
-    return ([1, *kernel], [1, *stride], [0, *padding]) if layer.rank == 1 else (kernel, stride, padding)
+    if layer.rank == 1:
+        kernel, stride, padding = [1, *kernel], [1, *stride], [0, *padding]
+    return {"kernel_size": kernel, "stride": stride, "padding": padding}
 
 
-def _prepare_max(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, is_backward: bool) -> Call:
+def _gradient(torch: Any, layer: PoolLayer, operator: Any, grads: Tensor, inputs: Tensor, options: Any) -> Call:
+    """Call the operator by keyword, or with the same arguments by position and a preallocated result."""
+    # avg_pool3d_backward writes wrong results into preallocated channels-last memory (seen in 2.13).
+    if layer.plain_calls or (layer.kind, layer.rank) == ("avg", 3):
+        return functools.partial(operator.default, grads, inputs, **options)
+    return functools.partial(operator.grad_input, grads, inputs, *options.values(), grad_input=torch.empty_like(inputs))
+
+
+def _prepare_max(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, pass_: Pass) -> Call:
+    if layer.rank == 1 and pass_ == "forward":
+        return functools.partial(_max_pool1d, torch, layer, inputs)
     name = f"max_pool{max(layer.rank, 2)}d_with_indices"
     forward, backward = getattr(torch.ops.aten, name), getattr(torch.ops.aten, f"{name}_backward")
-    arguments = (*_window(layer), [1], layer.ceil_mode)
-    output, indices = forward(inputs, *arguments)
-    if not is_backward:
-        return functools.partial(forward.out, inputs, *arguments, out=output, indices=indices)
-    grad_input = torch.empty_like(inputs)
-    return functools.partial(backward.grad_input, grads, inputs, *arguments, indices, grad_input=grad_input)
+    options = _window(layer) | {"dilation": [1], "ceil_mode": layer.ceil_mode}
+    output, indices = forward(inputs, *options.values())
+    if pass_ == "backward":
+        return _gradient(torch, layer, backward, grads, inputs, options | {"indices": indices})
+    return functools.partial(forward.out, inputs, *options.values(), out=output, indices=indices)
 
 
-def _prepare_avg(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, is_backward: bool) -> Call:
+def _max_pool1d(torch: Any, layer: PoolLayer, inputs: Tensor) -> Tensor:
+    """Call the faster kernel that PyTorch has for one dimension where neither gradient nor indices are wanted."""
+    window = (layer.kernel, layer.stride, layer.padding, 1, layer.ceil_mode)
+    return torch.max_pool1d(inputs.squeeze(2), *window).unsqueeze(2)
+
+
+def _prepare_avg(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, pass_: Pass) -> Call:
     name = f"avg_pool{max(layer.rank, 2)}d"
     forward, backward = getattr(torch.ops.aten, name), getattr(torch.ops.aten, f"{name}_backward")
-    arguments = (*_window(layer), layer.ceil_mode, layer.count_include_pad, None)
-    if not is_backward:
-        return functools.partial(forward.out, inputs, *arguments, out=forward(inputs, *arguments))
-    return functools.partial(backward.grad_input, grads, inputs, *arguments, grad_input=torch.empty_like(inputs))
+    counts = {"count_include_pad": layer.count_include_pad, "divisor_override": None}
+    options = _window(layer) | {"ceil_mode": layer.ceil_mode} | counts
+    if pass_ == "backward":
+        return _gradient(torch, layer, backward, grads, inputs, options)
+    return functools.partial(forward.out, inputs, *options.values(), out=forward(inputs, *options.values()))
 
 
-def _prepare_lp(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, is_backward: bool) -> Call:
-    function = getattr(torch.nn.functional, f"lp_pool{layer.rank}d")
-    forward = functools.partial(function, inputs, layer.norm_type, layer.kernel, layer.stride, layer.ceil_mode)
-    if not is_backward:
+def _prepare_lp(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, pass_: Pass) -> Call:
+    forward = functools.partial(_lp_pool, torch, layer, inputs)
+    if pass_ != "backward":
         return forward
     with torch.enable_grad():
         inputs.requires_grad_()
@@ -124,17 +152,25 @@ def _prepare_lp(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, is_
     return functools.partial(torch.autograd.grad, output, inputs, grads, retain_graph=True)
 
 
-def _prepare_adaptive_max(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, is_backward: bool) -> Call:
+def _lp_pool(torch: Any, layer: PoolLayer, inputs: Tensor) -> Tensor:
+    functional = torch.nn.functional
+    padding = [places for each in reversed(per_dimension(layer.padding, layer.rank)) for places in (each, each)]
+    padded = functional.pad(inputs, padding) if any(padding) else inputs  # its LP pooling has no padding
+    function = getattr(functional, f"lp_pool{layer.rank}d")
+    return function(padded, layer.norm_type, layer.kernel, layer.stride, layer.ceil_mode)
+
+
+def _prepare_adaptive_max(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, pass_: Pass) -> Call:
     forward, backward = torch.ops.aten.adaptive_max_pool2d, torch.ops.aten.adaptive_max_pool2d_backward
     size = [layer.output_size] * layer.rank
     output, indices = forward(inputs, size)
-    if not is_backward:
+    if pass_ != "backward":
         return functools.partial(forward.out, inputs, size, out=output, indices=indices)
     return functools.partial(backward.grad_input, grads, inputs, indices, grad_input=torch.empty_like(inputs))
 
 
-def _prepare_adaptive_avg(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, is_backward: bool) -> Call:
-    if is_backward:
+def _prepare_adaptive_avg(torch: Any, layer: PoolLayer, inputs: Tensor, grads: Tensor, pass_: Pass) -> Call:
+    if pass_ == "backward":
         return functools.partial(torch.ops.aten._adaptive_avg_pool2d_backward, grads, inputs)
     return functools.partial(torch.ops.aten.adaptive_avg_pool2d, inputs, [layer.output_size] * layer.rank)
 
