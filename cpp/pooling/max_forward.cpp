@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "pooling/direct.hpp"
 #include "pooling/half.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
@@ -107,8 +108,10 @@ void compare_side_by_side(const PoolGeometry& geometry, Extreme extreme, const T
 template <class T, class I>
 void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
                           int num_threads) {
-  if (choose_pool_algorithm(geometry, PoolPass::max_forward) == PoolAlgorithm::reference)
+  const PoolAlgorithm algorithm = choose_pool_algorithm(geometry, PoolPass::max_forward);
+  if (algorithm == PoolAlgorithm::reference)
     return reference::extreme_pool_forward(geometry, extreme, input, output, indices, num_threads);
+  if (algorithm == PoolAlgorithm::direct) return direct_extremes(geometry, extreme, input, output, indices);
   if constexpr (std::is_floating_point_v<T>)
     if (pays_side_by_side(geometry, kMostUneven))
       return compare_side_by_side(geometry, extreme, input, output, indices, num_threads);

@@ -1,5 +1,6 @@
 #include "pooling/plan.hpp"
 
+#include "pooling/direct.hpp"
 #include "runtime/isa.hpp"
 
 namespace convpool {
@@ -26,6 +27,12 @@ struct Row {
 };
 
 const Row kPlan[] = {
+    {PoolAlgorithm::direct, "direct",
+     [](const PoolGeometry& geometry, PoolPass pass) {
+       const bool has_direct =
+           pass == PoolPass::max_forward || pass == PoolPass::avg_forward || pass == PoolPass::avg_backward;
+       return has_direct && pays_direct(geometry) && selected_kernels() != nullptr;
+     }},
     {PoolAlgorithm::separable, "separable",
      [](const PoolGeometry& geometry, PoolPass pass) {
        return (pass == PoolPass::max_forward || is_sum_pass(pass)) && fits_kernels(geometry);

@@ -6,7 +6,7 @@
 
 namespace convpool {
 
-enum class PoolAlgorithm { separable, scatter, reference };
+enum class PoolAlgorithm { direct, separable, scatter, reference };
 
 PoolAlgorithm choose_pool_algorithm(const PoolGeometry& geometry, PoolPass pass);
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "pooling/average_divisor.hpp"
+#include "pooling/direct.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/row_spreader.hpp"
@@ -104,8 +105,10 @@ class NormSink {
 
 template <class T>
 void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* grad_input, int num_threads) {
-  if (choose_pool_algorithm(geometry, PoolPass::avg_backward) == PoolAlgorithm::reference)
+  const PoolAlgorithm algorithm = choose_pool_algorithm(geometry, PoolPass::avg_backward);
+  if (algorithm == PoolAlgorithm::reference)
     return reference::avg_pool_backward(geometry, grad_output, grad_input, num_threads);
+  if (algorithm == PoolAlgorithm::direct) return direct_average_gradients(geometry, grad_output, grad_input);
   if (pays_side_by_side(geometry, kMostUneven)) {
     const PlaneBlocks<T> blocks(geometry, num_threads);
     return blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "pooling/average_divisor.hpp"
+#include "pooling/direct.hpp"
 #include "pooling/half.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
@@ -93,8 +94,9 @@ void forward_side_by_side(const PoolGeometry& geometry, const T* input, T* outpu
 
 template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads) {
-  if (choose_pool_algorithm(geometry, PoolPass::avg_forward) == PoolAlgorithm::reference)
-    return reference::avg_pool_forward(geometry, input, output, num_threads);
+  const PoolAlgorithm algorithm = choose_pool_algorithm(geometry, PoolPass::avg_forward);
+  if (algorithm == PoolAlgorithm::reference) return reference::avg_pool_forward(geometry, input, output, num_threads);
+  if (algorithm == PoolAlgorithm::direct) return direct_averages(geometry, input, output);
   using V = Computed<T>;
   const PoolView view = forward_view(geometry);
   const PoolKernels<V>& kernels = pool_kernels<V>(*selected_kernels());
