@@ -33,6 +33,7 @@ class PlaneBlocks {
     constexpr Index kBlockElements = 64 * 1024, kLeastPlanes = 16;
     const Index plane = geometry.input.plane() + geometry.output.plane();
     at_once_ = std::min(std::max(kBlockElements / plane, kLeastPlanes), planes_);
+    at_once_ = std::max(at_once_, kFewestChannels);
   }
 
   // body(the block as a problem with channels last, its first plane, scratch for arrays of the block).
@@ -45,7 +46,7 @@ class PlaneBlocks {
       for (Extents* extents : {&block.input, &block.output}) {
         extents->layout = Layout::channels_last;
         extents->batch = 1;
-        extents->channels = std::min(at_once_, planes_ - first);
+        extents->channels = std::max(std::min(at_once_, planes_ - first), kFewestChannels);
       }
       Carver carver(memory.of(0));
       body(block, first, carver);
@@ -56,7 +57,7 @@ class PlaneBlocks {
   template <class U>
   U* bring(const Extents& extents, Index first, const U* array, Carver& carver) const {
     U* wide = carver.take<U>(extents.elements());
-    move(extents, [&](Index plane, Index count, Index size) {
+    move(extents, first, [&](Index plane, Index count, Index size) {
       mover<U>().move_block(size, count, bits(array + (first + plane) * size), 1, size, bits(wide + plane),
                             extents.channels, 1);
     });
@@ -64,7 +65,7 @@ class PlaneBlocks {
   }
   template <class U>
   void take_apart(const Extents& extents, Index first, const U* wide, U* array) const {
-    move(extents, [&](Index plane, Index count, Index size) {
+    move(extents, first, [&](Index plane, Index count, Index size) {
       mover<U>().move_block(size, count, bits(wide + plane), extents.channels, 1, bits(array + (first + plane) * size),
                             1, size);
     });
@@ -87,14 +88,17 @@ class PlaneBlocks {
     return reinterpret_cast<const Moved<U>*>(elements);
   }
 
-  // body(first plane in the block, planes, elements of a plane), some planes a task.
+  // A single plane would be reduced as channels first, and its sums in another order.
+  static constexpr Index kFewestChannels = 2;
+
+  // body(first plane in the block, planes, elements of a plane) for the planes of the block at `first`, some a task.
   template <class Body>
-  void move(const Extents& extents, Body&& body) const {
+  void move(const Extents& extents, Index first, Body&& body) const {
     constexpr Index kPlanesOfTask = 64;
-    const Index tasks = ceil_divide(extents.channels, kPlanesOfTask);
+    const Index planes = std::min(at_once_, planes_ - first), tasks = ceil_divide(planes, kPlanesOfTask);
     parallel_for(tasks, worker_count(num_threads_, tasks, extents.elements()), [&](Index task, int) {
       const Index plane = task * kPlanesOfTask;
-      body(plane, std::min(kPlanesOfTask, extents.channels - plane), extents.plane());
+      body(plane, std::min(kPlanesOfTask, planes - plane), extents.plane());
     });
   }
 
