@@ -58,6 +58,7 @@ RULES = {
     "conv": Rule("conv_backward", ("input", "weight", "bias"), _keep_input_and_weight),
     "conv_transpose": Rule("conv_transpose_backward", ("input", "weight", "bias"), _keep_input_and_weight),
     "max_pool": Rule("max_pool_backward", ("input",), _keep_indices, needs_indices=True),
+    "min_pool": Rule("min_pool_backward", ("input",), _keep_indices, needs_indices=True),
     "avg_pool": Rule("avg_pool_backward", ("input",), _keep_shape),
     "lp_pool": Rule("lp_pool_backward", ("input",), _keep_input_and_output),
     "adaptive_max_pool": Rule("adaptive_max_pool_backward", ("input",), _keep_indices, needs_indices=True),
@@ -132,8 +133,8 @@ def vjp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, C
     Parameters
     ----------
     function : callable
-        One of `conv`, `conv_transpose`, `max_pool`, `avg_pool`, `lp_pool`, `adaptive_max_pool`, `adaptive_avg_pool` and
-        `max_unpool`, of ``convpool`` or of ``convpool.reference``.
+        One of `conv`, `conv_transpose`, `max_pool`, `min_pool`, `avg_pool`, `lp_pool`, `adaptive_max_pool`,
+        `adaptive_avg_pool` and `max_unpool`, of ``convpool`` or of ``convpool.reference``.
     *args, **kwargs
         Its arguments.
 
@@ -154,9 +155,9 @@ def vjp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, C
     Notes
     -----
     ``pullback`` keeps the smallest residual that it can: the input's shape for an average; shape and indices (not the
-    input) for a maximum; the indices for `max_unpool`; input and weight for a convolution; input and output for
-    `lp_pool`. Arrays are kept by reference: do not change them before the last call of ``pullback``.
-    In a window with equal maxima the first one gets the gradient.
+    input) for a maximum or minimum; the indices for `max_unpool`; input and weight for a convolution; input and output
+    for `lp_pool`. Arrays are kept by reference: do not change them before the last call of ``pullback``.
+    In a window with equal maxima or minima the first one gets the gradient.
 
     Examples
     --------
