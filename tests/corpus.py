@@ -8,7 +8,7 @@ A row expects an exception, with a pattern its message must hold, or a check of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -862,4 +862,9 @@ ADDITIONAL = [
     ),
 ]
 
-CORPUS = TENSORFLOW + PYTORCH + OTHERS + ADDITIONAL
+MAXIMUM = [
+    row for row in TENSORFLOW + PYTORCH + OTHERS + ADDITIONAL if row.function in ("max_pool", "max_pool_backward")
+]
+MINIMUM = [replace(row, id=f"{row.id} min", function=row.function.replace("max", "min")) for row in MAXIMUM]
+
+CORPUS = TENSORFLOW + PYTORCH + OTHERS + ADDITIONAL + MINIMUM

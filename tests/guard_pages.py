@@ -38,16 +38,16 @@ def check_conv(shape, layout, dtype, place):
     cp.conv_transpose(output, w, **window, output_size=shape.input[2:], out=place(np.zeros_like(x)))
 
 
-def check_max_pool(x, window, place):
-    expected = cp.max_pool(x.copy(), **window)
+def check_extreme_pool(pool, pool_backward, x, window, place):
+    expected = pool(x.copy(), **window)
     output = place(np.zeros_like(expected))
-    cp.max_pool(x, **window, out=output)
+    pool(x, **window, out=output)
     assert (output == expected).all()
-    indices = place(cp.max_pool(x, **window, return_indices=True).indices)
+    indices = place(pool(x, **window, return_indices=True).indices)
     if x.dtype.kind != "f":
         return
     for how in ({"indices": indices}, {"ties": "first"}, {"ties": "all"}, {"ties": "split"}):
-        cp.max_pool_backward(output, x, **window, **how, out=place(np.zeros_like(x)))
+        pool_backward(output, x, **window, **how, out=place(np.zeros_like(x)))
 
 
 def check_sum_pools(x, window, place):
@@ -79,7 +79,8 @@ def check_pool(name, extents, layout, dtype, place):
     values = integers(extents, 1, 0, 1 if dtype is np.bool_ else 9)
     x = place(image_to(values, layout).astype(dtype))
     window = POOL_WINDOWS[name] | {"layout": layout}
-    check_max_pool(x, window, place)
+    check_extreme_pool(cp.max_pool, cp.max_pool_backward, x, window, place)
+    check_extreme_pool(cp.min_pool, cp.min_pool_backward, x, window, place)
     if dtype in FLOATS:
         check_sum_pools(x, window, place)
         check_adaptive(x, layout, place)

@@ -49,6 +49,8 @@ def test_corpus_calls_every_operation():
         "conv_transpose_backward",
         "max_pool",
         "max_pool_backward",
+        "min_pool",
+        "min_pool_backward",
         "avg_pool",
         "avg_pool_backward",
         "lp_pool",

@@ -22,6 +22,8 @@ VALID = {
     "conv_transpose_backward": {"grad_output": X, "input": G, "weight": W, "groups": 2},
     "max_pool": {"input": X, "kernel_size": 2},
     "max_pool_backward": {"grad_output": POOLED, "input": X, "kernel_size": 2},
+    "min_pool": {"input": X, "kernel_size": 2},
+    "min_pool_backward": {"grad_output": POOLED, "input": X, "kernel_size": 2},
     "avg_pool": {"input": X, "kernel_size": 2},
     "avg_pool_backward": {"grad_output": POOLED, "input_shape": X.shape, "kernel_size": 2},
     "lp_pool": {"input": X, "norm_type": 2, "kernel_size": 2},
@@ -286,7 +288,7 @@ def overlapping(array, shift):
 
 
 @pytest.mark.parametrize("shift", [0, 1, -1, 15])
-@pytest.mark.parametrize("function", ["max_pool", "avg_pool", "lp_pool"])
+@pytest.mark.parametrize("function", ["max_pool", "min_pool", "avg_pool", "lp_pool"])
 def test_pool_out_over_the_input(function, shift):
     x, out = overlapping(X, shift)
     window = VALID[function] | {"kernel_size": 1, "stride": 1, "input": x, "out": out}
@@ -336,7 +338,15 @@ def test_gradients_over_each_other():
 
 
 @pytest.mark.parametrize(
-    "function", ["max_pool_backward", "avg_pool_backward", "lp_pool_backward", "max_unpool_backward", "max_unpool"]
+    "function",
+    [
+        "max_pool_backward",
+        "min_pool_backward",
+        "avg_pool_backward",
+        "lp_pool_backward",
+        "max_unpool_backward",
+        "max_unpool",
+    ],
 )
 def test_pool_gradient_out_over_the_gradient(function):
     name = "input" if function == "max_unpool" else "grad_output"

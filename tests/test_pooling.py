@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import convpool
 import numpy as np
 import oracle
 import pytest
@@ -19,6 +20,8 @@ from convpool import (
     max_pool_backward,
     max_unpool,
     max_unpool_backward,
+    min_pool,
+    min_pool_backward,
     reference,
 )
 from oracle import FLOATS, LAYOUTS, image_from, image_to, same_bits, same_numbers
@@ -51,6 +54,7 @@ each_shape = pytest.mark.parametrize("shape", SHAPES, ids=names(SHAPES))
 some_shapes = pytest.mark.parametrize("shape", POOL_SHAPES[:7], ids=names(POOL_SHAPES[:7]))
 each_layout = pytest.mark.parametrize("layout", LAYOUTS)
 each_float = pytest.mark.parametrize("dtype", FLOATS)
+each_extreme = pytest.mark.parametrize("name", ["max_pool", "min_pool"])
 
 
 class PoolData:
@@ -71,6 +75,16 @@ def answer(shape, kind, compute):
     return oracle.once((shape, kind), compute)
 
 
+def extreme_of(shape, name):
+    """The reference's maxima or minima of `pool_data`, and where they are."""
+    pool = getattr(reference, name)
+    return answer(shape, name, lambda: pool(pool_data(shape).input, **shape.window, return_indices=True))
+
+
+def backward_of(module, name):
+    return getattr(module, f"{name}_backward")
+
+
 def special_values(shape, dtype):
     """NaN of both signs, infinities, zeros of both signs and few numbers."""
     nan = np.array([np.nan, -np.nan])
@@ -78,79 +92,98 @@ def special_values(shape, dtype):
     return np.random.default_rng(3).choice(pool, shape).astype(dtype)
 
 
-def check_max(x, window, layout):
+def check_extreme(name, x, window, layout):
     """Values and indices of channels-first `x`, bit by bit."""
-    expected, places = reference.max_pool(x, **window, return_indices=True)
-    output, indices = max_pool(image_to(x, layout), **window, layout=layout, return_indices=True)
+    pool = getattr(convpool, name)
+    expected, places = getattr(reference, name)(x, **window, return_indices=True)
+    output, indices = pool(image_to(x, layout), **window, layout=layout, return_indices=True)
     same_bits(image_from(output, layout), expected)
     same_bits(image_from(indices, layout), places)
-    same_bits(max_pool(image_to(x, layout), **window, layout=layout), output)
+    same_bits(pool(image_to(x, layout), **window, layout=layout), output)
 
 
-# ---- max pooling ---------------------------------------------------------------------------------------------------
+# ---- max and min pooling ---------------------------------------------------------------------------------------------
 
 
+@each_extreme
 @each_shape
 @each_layout
 @each_float
-def test_max_pool_equals_the_reference(isa, shape, layout, dtype):
-    data = pool_data(shape)
-    x = image_to(data.input, layout).astype(dtype)
-    output, indices = max_pool(x, **shape.window, layout=layout, return_indices=True)
+def test_max_pool_equals_the_reference(isa, name, shape, layout, dtype):
+    pool, (values, places) = getattr(convpool, name), extreme_of(shape, name)
+    x = image_to(pool_data(shape).input, layout).astype(dtype)
+    output, indices = pool(x, **shape.window, layout=layout, return_indices=True)
     assert output.flags.c_contiguous
     assert indices.flags.c_contiguous
-    same_bits(image_from(output, layout), data.output.astype(dtype))
-    same_bits(image_from(indices, layout), data.indices)
-    same_bits(max_pool(x, **shape.window, layout=layout), output)
+    same_bits(image_from(output, layout), values.astype(dtype))
+    same_bits(image_from(indices, layout), places)
+    same_bits(pool(x, **shape.window, layout=layout), output)
+
+
+@each_extreme
+@each_shape
+@each_layout
+@each_float
+def test_special_values(isa, name, shape, layout, dtype):
+    """The first NaN wins, -0 equals 0, an index never leaves its window; not one bit differs."""
+    sign = 1 if name == "max_pool" else -1
+    check_extreme(name, sign * special_values(shape.input, dtype), shape.window, layout)
+    check_extreme(name, np.full(shape.input, -sign * np.inf, dtype), shape.window, layout)
 
 
 @each_shape
 @each_layout
-@each_float
-def test_special_values(isa, shape, layout, dtype):
-    """The first NaN wins, -0 equals 0, an index never leaves its window; not one bit differs."""
-    check_max(special_values(shape.input, dtype), shape.window, layout)
-    check_max(np.full(shape.input, -np.inf, dtype), shape.window, layout)
+def test_the_minimum_is_minus_the_maximum_of_minus(isa, shape, layout):
+    """Signs of zero and of NaN and places of ties included."""
+    x = image_to(special_values(shape.input, np.float32), layout)
+    smallest = min_pool(x, **shape.window, layout=layout, return_indices=True)
+    largest = max_pool(-x, **shape.window, layout=layout, return_indices=True)
+    same_bits(smallest.output, -largest.output)
+    same_bits(smallest.indices, largest.indices)
 
 
+@each_extreme
 @pytest.mark.parametrize("dtype", ["?", "b", "B", "h", "H", "i", "I", "q", "Q"])
 @some_shapes
 @each_layout
-def test_integers_and_bool(isa, dtype, shape, layout):
+def test_integers_and_bool(isa, name, dtype, shape, layout):
     random = np.random.default_rng(4)
     if dtype == "?":
-        values = [random.integers(0, 2, shape.input).astype(bool), np.zeros(shape.input, bool)]
+        values = [random.integers(0, 2, shape.input).astype(bool), np.full(shape.input, name == "min_pool")]
     else:
         limits = np.iinfo(dtype)
         extremes = random.choice(np.array([limits.min, limits.min + 1, limits.max - 1, limits.max], dtype), shape.input)
-        values = [extremes, np.full(shape.input, limits.min, dtype)]
+        values = [extremes, np.full(shape.input, limits.min if name == "max_pool" else limits.max, dtype)]
         values.append(random.integers(limits.min, limits.max, shape.input, dtype, endpoint=True))
     for x in values:
-        check_max(x, shape.window, layout)
+        check_extreme(name, x, shape.window, layout)
 
 
+@each_extreme
 @each_shape
 @each_layout
 @each_float
-def test_max_pool_gradient_equals_the_reference(isa, shape, layout, dtype):
-    data = pool_data(shape)
-    expected = answer(shape, "max", lambda: reference.max_pool_backward(data.grad_output, data.input, **shape.window))
+def test_max_pool_gradient_equals_the_reference(isa, name, shape, layout, dtype):
+    data, pool_backward = pool_data(shape), backward_of(convpool, name)
+    by_reference = backward_of(reference, name)
+    expected = answer(shape, f"gradient {name}", lambda: by_reference(data.grad_output, data.input, **shape.window))
     x, g = (image_to(array, layout).astype(dtype) for array in (data.input, data.grad_output))
-    indices = image_to(data.indices, layout)
-    found_again = max_pool_backward(g, x, **shape.window, layout=layout)
+    indices = image_to(extreme_of(shape, name).indices, layout)
+    found_again = pool_backward(g, x, **shape.window, layout=layout)
     same_numbers(image_from(found_again, layout), expected)
-    given = max_pool_backward(g, x.shape, **shape.window, layout=layout, indices=indices)
+    given = pool_backward(g, x.shape, **shape.window, layout=layout, indices=indices)
     same_bits(given, found_again)
 
 
+@each_extreme
 @each_shape
 @each_layout
 @pytest.mark.parametrize("ties", ["all", "split"])
-def test_ties(isa, shape, layout, ties):
-    data = pool_data(shape)
+def test_ties(isa, name, shape, layout, ties):
+    data, by_reference = pool_data(shape), backward_of(reference, name)
     x = np.where(oracle.integers(shape.input, 6) > 2, np.nan, data.input)
-    expected = answer(shape, ties, lambda: reference.max_pool_backward(data.grad_output, x, **shape.window, ties=ties))
-    grad = max_pool_backward(
+    expected = answer(shape, f"{ties} {name}", lambda: by_reference(data.grad_output, x, **shape.window, ties=ties))
+    grad = backward_of(convpool, name)(
         image_to(data.grad_output, layout), image_to(x, layout), **shape.window, layout=layout, ties=ties
     )
     np.testing.assert_allclose(image_from(grad, layout), expected, rtol=1e-12, atol=1e-12)
@@ -178,8 +211,10 @@ def test_indices_outside_the_plane(isa, dtype, bad):
     indices = np.zeros((1, 2, 6, 6), dtype)
     indices[0, 1, 5, 5] = bad
     grad, out = np.ones(indices.shape), np.full((1, 2, 12, 12), 7.0)
-    with pytest.raises(ValueError, match=rf"max_pool_backward: indices must be inside .* 144\), got {bad}$"):
-        max_pool_backward(grad, out.shape, 2, indices=indices, out=out)
+    for function in (max_pool_backward, min_pool_backward):
+        message = rf"{function.__name__}: indices must be inside .* 144\), got {bad}$"
+        with pytest.raises(ValueError, match=message):
+            function(grad, out.shape, 2, indices=indices, out=out)
     with pytest.raises(ValueError, match=rf"max_unpool: indices must be inside .* 144\), got {bad}$"):
         max_unpool(grad, indices, 2, out=out)
     assert (out == 7).all()
@@ -286,6 +321,7 @@ def test_adjoint_identities_are_exact(isa, shape, layout):
     total = avg_pool(x, **window, divisor_override=1)
     assert oracle.inner(total, g) == oracle.inner(x, avg_pool_backward(g, x.shape, **window, divisor_override=1))
     assert oracle.inner(max_pool(x, **window), g) == oracle.inner(x, max_pool_backward(g, x, **window))
+    assert oracle.inner(min_pool(x, **window), g) == oracle.inner(x, min_pool_backward(g, x, **window))
 
 
 @each_layout
@@ -379,7 +415,8 @@ def test_every_tail_length(isa, tail, layout):
     for count in range(1, 36):
         shape = TAILS[tail](count)
         x = special_values(shape.input, np.float32)
-        check_max(x, shape.window, layout)
+        check_extreme("max_pool", x, shape.window, layout)
+        check_extreme("min_pool", -x, shape.window, layout)
         whole = oracle.integers(shape.input)
         total = avg_pool(image_to(whole, layout).astype(np.float32), **shape.window, layout=layout, divisor_override=1)
         expected = reference.avg_pool(whole, **shape.window, divisor_override=1)

@@ -18,6 +18,8 @@ from convpool import (
     max_pool_backward,
     max_unpool,
     max_unpool_backward,
+    min_pool,
+    min_pool_backward,
 )
 from oracle import LAYOUTS, VIEWS, image_to, same_bits
 
@@ -57,6 +59,12 @@ CALLS = {
     "max_pool_backward_split": (
         ("grad", "input"),
         lambda g, x, shape, o: max_pool_backward(g, x, *WINDOW, ties="split", **o),
+    ),
+    "min_pool": (("input",), lambda x, shape, o: min_pool(x, *WINDOW, **o)),
+    "min_pool_backward": (("grad", "input"), lambda g, x, shape, o: min_pool_backward(g, x, *WINDOW, **o)),
+    "min_pool_backward_indices": (
+        ("grad", "indices"),
+        lambda g, i, shape, o: min_pool_backward(g, shape, *WINDOW, indices=i, **o),
     ),
     "avg_pool": (("input",), lambda x, shape, o: avg_pool(x, *WINDOW, **o)),
     "avg_pool_backward": (("grad",), lambda g, shape, o: avg_pool_backward(g, shape, *WINDOW, **o)),
@@ -161,12 +169,13 @@ def test_out(isa, name, layout):
         assert untouched()
 
 
-def test_out_of_max_pool_with_indices(isa):
+@pytest.mark.parametrize("pool", [max_pool, min_pool])
+def test_out_of_max_pool_with_indices(isa, pool):
     x = oracle.reals((1, 2, 6, 6))
     out = np.empty((1, 2, 3, 3), np.float32)
-    result = max_pool(x, 2, return_indices=True, out=out)
+    result = pool(x, 2, return_indices=True, out=out)
     assert result.output is out
-    same_bits(result.indices, max_pool(x, 2, return_indices=True).indices)
+    same_bits(result.indices, pool(x, 2, return_indices=True).indices)
 
 
 @each_layout

@@ -21,10 +21,11 @@ def same(actual, expected):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_short_rows(isa, threads):
     x, window = integers(SHORT), {"kernel_size": 2, "stride": 1}
-    found = convpool.max_pool(x, **window, return_indices=True, num_threads=threads)
-    expected = reference.max_pool(x, **window, return_indices=True)
-    same(found.output, expected.output)
-    same(found.indices, expected.indices)
+    for name in ("max_pool", "min_pool"):
+        found = getattr(convpool, name)(x, **window, return_indices=True, num_threads=threads)
+        expected = getattr(reference, name)(x, **window, return_indices=True)
+        same(found.output, expected.output)
+        same(found.indices, expected.indices)
     same(convpool.avg_pool(x, **window, num_threads=threads), reference.avg_pool(x, **window))
     same(convpool.lp_pool(x, 1, **window, num_threads=threads), reference.lp_pool(x, 1, **window))
     gradient = integers(expected.output.shape)

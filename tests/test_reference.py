@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -130,11 +131,11 @@ def loop_conv_transpose(x, w, b, extents, lows, stride, dilation, groups):
     return y
 
 
-def loop_maximum(plane, places):
-    """First maximum of a window: NaN first, then the largest, then the earliest."""
+def loop_maximum(plane, places, exceeds=operator.gt):
+    """First maximum (with ``operator.lt`` minimum) of a window: NaN first, then the largest, then the earliest."""
     best = places[0]
     for place in places[1:]:
-        if not np.isnan(plane[best]) and (np.isnan(plane[place]) or plane[place] > plane[best]):
+        if not np.isnan(plane[best]) and (np.isnan(plane[place]) or exceeds(plane[place], plane[best])):
             best = place
     return best
 
@@ -211,27 +212,39 @@ def test_conv_transpose_is_the_gradient_of_conv():
     np.testing.assert_array_equal(reference.conv_transpose(g, w, **arguments, output_size=(7, 8)), expected)
 
 
+parametrize_extreme = pytest.mark.parametrize(
+    ("pool", "pool_backward", "exceeds"),
+    [
+        pytest.param(reference.max_pool, reference.max_pool_backward, operator.gt, id="max"),
+        pytest.param(reference.min_pool, reference.min_pool_backward, operator.lt, id="min"),
+    ],
+)
+
+
+@parametrize_extreme
 @parametrize_windows
 @parametrize_layout
-def test_max_pool_matches_loops(spatial, kernel, stride, padding, dilation, ceil_mode, layout):
+def test_max_pool_matches_loops(
+    pool, pool_backward, exceeds, spatial, kernel, stride, padding, dilation, ceil_mode, layout
+):
     x = integers((2, 3, *spatial), 7, -2, 3)
     x[np.random.default_rng(8).random(x.shape) < 0.08] = np.nan
-    x[1, 2] = -np.inf
+    x[1, 1], x[1, 2] = np.inf, -np.inf
     outputs, windows = loop_windows(spatial, kernel, stride, padding, dilation, ceil_mode)
     arguments = (kernel, stride, padding, dilation, ceil_mode)
-    result = reference.max_pool(image_in(x, layout), *arguments, return_indices=True, layout=layout)
+    result = pool(image_in(x, layout), *arguments, return_indices=True, layout=layout)
     y, indices = (image_out(each, layout) for each in result)
     g = integers(y.shape, 9)
     gradient = np.zeros_like(x)
     for plane, (output, places) in itertools.product(loop_planes(x), windows.items()):
-        best = loop_maximum(x[plane], places)
+        best = loop_maximum(x[plane], places, exceeds)
         np.testing.assert_array_equal(y[plane][output], x[plane][best])
         assert indices[plane][output] == np.ravel_multi_index(best, spatial)
         gradient[plane][best] += g[plane][output]
     assert y.shape == (2, 3, *outputs)
     images, grad = image_in(x, layout), image_in(g, layout)
     for given in ({"input": images}, {"input": images.shape, "indices": result.indices.astype(np.uint16)}):
-        found = reference.max_pool_backward(grad, **given, **_named_window(arguments), layout=layout)
+        found = pool_backward(grad, **given, **_named_window(arguments), layout=layout)
         np.testing.assert_array_equal(image_out(found, layout), gradient)
 
 
@@ -239,21 +252,24 @@ def _named_window(arguments):
     return dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode"), arguments, strict=True))
 
 
+@parametrize_extreme
 @parametrize_windows
 @pytest.mark.parametrize("ties", ["all", "split"])
-def test_max_pool_ties_match_loops(spatial, kernel, stride, padding, dilation, ceil_mode, ties):
+def test_max_pool_ties_match_loops(
+    pool, pool_backward, exceeds, spatial, kernel, stride, padding, dilation, ceil_mode, ties
+):
     x = integers((1, 2, *spatial), 7, 0, 2)
     x[np.random.default_rng(8).random(x.shape) < 0.08] = np.nan
     outputs, windows = loop_windows(spatial, kernel, stride, padding, dilation, ceil_mode)
     g = integers((1, 2, *outputs), 9)
     expected = np.zeros_like(x)
     for plane, (output, places) in itertools.product(loop_planes(x), windows.items()):
-        best = x[plane][loop_maximum(x[plane], places)]
+        best = x[plane][loop_maximum(x[plane], places, exceeds)]
         maxima = [place for place in places if np.array_equal(x[plane][place], best, equal_nan=True)]
         for place in maxima:
             expected[plane][place] += g[plane][output] / (len(maxima) if ties == "split" else 1)
     window = _named_window((kernel, stride, padding, dilation, ceil_mode))
-    np.testing.assert_allclose(reference.max_pool_backward(g, x, **window, ties=ties), expected, rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(pool_backward(g, x, **window, ties=ties), expected, rtol=1e-14, atol=1e-14)
 
 
 @parametrize_windows

@@ -36,6 +36,17 @@ def test_max_pool_ties_negative_zero_and_nan():
     assert indices.dtype == np.int32
 
 
+def test_min_pool_ties_negative_zero_and_nan():
+    nan = np.nan
+    image = np.array([[[0.0, -0.0, 1.0, 1.0, nan, -np.inf, np.inf, np.inf]]])
+    output, indices = reference.min_pool(image, 2, return_indices=True)
+    np.testing.assert_array_equal(output, [[[0.0, 1.0, nan, np.inf]]])
+    assert not np.signbit(output[0, 0, 0])
+    np.testing.assert_array_equal(indices, [[[0, 2, 4, 6]]])
+    padded = np.array([[[5, 7]]], np.uint8)
+    np.testing.assert_array_equal(reference.min_pool(padded, 2, 1, 1), [[[5, 5, 7]]])
+
+
 @pytest.mark.parametrize(
     ("ties", "expected"),
     [
@@ -49,6 +60,7 @@ def test_max_pool_backward_ties(ties, expected):
     image = np.array([[[5.0, 5.0, -9.0, 0.0, -0.0, 0.0, np.nan, np.nan, 1.0]]])
     grad = np.array([[[6.0, 12.0, 18.0]]])
     np.testing.assert_array_equal(reference.max_pool_backward(grad, image, 3, ties=ties), [[expected]])
+    np.testing.assert_array_equal(reference.min_pool_backward(grad, -image, 3, ties=ties), [[expected]])
 
 
 def test_average_divisors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import subprocess
@@ -448,3 +449,56 @@ def test_scratch_memory_is_bounded():
     """
     megabytes = int(output_of(code))
     assert megabytes < 20, f"{megabytes} MB for a packed copy of 0.6 MB of weights and one thread's scratch"
+
+
+POOL_SCRATCH = """
+    import contextlib
+    import ctypes
+    import json
+    import numpy as np
+    from convpool import avg_pool, avg_pool_backward, lp_pool, lp_pool_backward, max_pool, max_pool_backward
+
+    def resident(field):
+        with open("/proc/self/status") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+    def kilobytes(call):
+        # at the peak of a call above what was there before, without the indices that it returns
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier calls freed would hide what this one takes
+        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as marks:
+            marks.write("5")  # forget earlier peaks
+        before = resident("VmRSS")
+        result = call()
+        returned = result.indices.nbytes // 1024 if isinstance(result, tuple) else 0
+        return resident("VmHWM") - before - returned
+
+    kernel, layout = KERNEL, "LAYOUT"
+    shape = (1, 16, 512, 512) if layout == "channels_first" else (1, 512, 512, 16)
+    x, g, out = (np.full(shape, value, np.float32) for value in (1, 2, 3))
+    x[..., ::3] = 5
+    common = {"kernel_size": kernel, "stride": 1, "padding": kernel // 2, "layout": layout, "num_threads": 2}
+    window = common | {"out": out}
+    indices = max_pool(x, **common, return_indices=True).indices  # starts the second thread, too
+    print(json.dumps({
+        "max_pool": kilobytes(lambda: max_pool(x, **window)),
+        "max_pool with indices": kilobytes(lambda: max_pool(x, **window, return_indices=True)),
+        "max_pool_backward with indices": kilobytes(lambda: max_pool_backward(g, shape, **window, indices=indices)),
+        "max_pool_backward": kilobytes(lambda: max_pool_backward(g, x, **window)),
+        "ties all": kilobytes(lambda: max_pool_backward(g, x, **window, ties="all")),
+        "ties split": kilobytes(lambda: max_pool_backward(g, x, **window, ties="split")),
+        "avg_pool": kilobytes(lambda: avg_pool(x, **window)),
+        "avg_pool_backward": kilobytes(lambda: avg_pool_backward(g, shape, **window)),
+        "lp_pool": kilobytes(lambda: lp_pool(x, 2, **window)),
+        "lp_pool_backward": kilobytes(lambda: lp_pool_backward(g, x, g, 2, **window)),
+    }))
+"""
+
+
+@linux_only
+@pytest.mark.parametrize("layout", oracle.LAYOUTS)
+@pytest.mark.parametrize("kernel", [3, 31])
+def test_scratch_memory_of_pooling_is_bounded(kernel, layout):
+    """About 1 MiB for each of two threads, whatever the shape; a copy of the input would be 16."""
+    code = POOL_SCRATCH.replace("KERNEL", str(kernel)).replace("LAYOUT", layout)
+    kilobytes = json.loads(output_of(code, NUMPY_MADVISE_HUGEPAGE="0"))  # a huge page counts as 2 MB
+    assert {name: taken for name, taken in kilobytes.items() if not taken <= 2 * 1024} == {}

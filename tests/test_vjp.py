@@ -16,6 +16,7 @@ BACKWARD = {
     "conv": "conv_backward",
     "conv_transpose": "conv_transpose_backward",
     "max_pool": "max_pool_backward",
+    "min_pool": "min_pool_backward",
     "avg_pool": "avg_pool_backward",
     "lp_pool": "lp_pool_backward",
     "adaptive_max_pool": "adaptive_max_pool_backward",
@@ -50,6 +51,9 @@ CALLS = {
     "max_pool_volume": ("max_pool", (VOLUME, 2), {"padding": "same"}),
     "max_pool_ties": ("max_pool", (np.round(IMAGE), 3, 1), {}),
     "max_pool_all_equal": ("max_pool", (np.zeros((2, 3, 5, 5)), 3, 1), {}),
+    "min_pool": ("min_pool", (IMAGE, 3, 2, 1), {}),
+    "min_pool_last": ("min_pool", (IMAGE, (3, 2)), {**WINDOW, **LAST, "ceil_mode": True}),
+    "min_pool_ties": ("min_pool", (np.round(IMAGE), 3, 1), {}),
     "avg_pool": ("avg_pool", (IMAGE, 3, 2, 1, True, False), {}),
     "avg_pool_divisor": ("avg_pool", (LINE, 3), {"stride": 1, "divisor_override": 5, "dilation": 2}),
     "avg_pool_last": ("avg_pool", (VOLUME, 2, 1), LAST),
@@ -160,7 +164,8 @@ def test_out_receives_the_output_and_is_not_handed_on(module):
 @pytest.mark.parametrize(
     ("name", "args", "kept"),
     [
-        ("max_pool", (2,), "int32 per output"),
+        ("max_pool", (2,), "offset per output"),
+        ("min_pool", (2,), "offset per output"),
         ("adaptive_max_pool", (3,), "int32 per output"),
         ("avg_pool", (2,), "nothing"),
         ("adaptive_avg_pool", (3,), "nothing"),
@@ -173,8 +178,56 @@ def test_pullback_lets_go_of_the_input(module, name, args, kept):
     del image
     gc.collect()
     assert watch() is None
-    assert kept_bytes(pullback) == (4 * output.size if kept == "int32 per output" else 0)
+    offset = 1 if module is convpool else 4  # the reference keeps int32 indices
+    sizes = {"offset per output": offset, "int32 per output": 4, "nothing": 0}
+    assert kept_bytes(pullback) == sizes[kept] * output.size
     assert pullback(output).shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("name", ["max_pool", "min_pool"])
+@pytest.mark.parametrize(
+    ("args", "kwargs", "dtype"),
+    [
+        ((IMAGE, 3, 2, 1), {}, np.uint8),
+        ((IMAGE, (3, 2)), {**WINDOW, **LAST, "ceil_mode": True}, np.uint8),
+        ((IMAGE, 3, 1, 0, 1, False, True), {}, np.uint8),
+        ((VOLUME, 2), {"padding": "same"}, np.uint8),
+        ((np.round(IMAGE), 3, 1), {}, np.uint8),
+        ((np.full((1, 2, 6, 6), np.nan), [3, 3], 1, "same"), {}, np.uint8),
+        ((normal(1, 2, 40, 40), 16, 3), {}, np.uint8),
+        ((normal(1, 2, 40, 40), (16, 17), 3), {}, np.int32),
+        ((normal(1, 2, 900), 257), {"stride": 200}, np.int32),
+        ((IMAGE[:0], 2), {}, np.uint8),
+    ],
+    ids=[
+        "overlapping",
+        "everything",
+        "indices",
+        "volume",
+        "ties",
+        "nan",
+        "256_taps",
+        "272_taps",
+        "257_taps",
+        "empty",
+    ],
+)
+def test_windows_of_up_to_256_taps_keep_a_byte_each(name, args, kwargs, dtype):
+    """The gradient has the bits that int32 indices give, and a caller's indices stay int32."""
+    pool, pool_backward = getattr(convpool, name), getattr(convpool, f"{name}_backward")
+    output, pullback = vjp(pool, *args, **kwargs)
+    residual = inspect.getclosurevars(pullback).nonlocals["keywords"]["indices"]
+    assert residual.dtype == dtype
+    assert residual.base is None
+    assert kept_bytes(pullback) == _arrays(output)[0].size * np.dtype(dtype).itemsize
+    arguments = inspect.signature(pool).bind(*args, **kwargs).arguments | {"return_indices": True}
+    by_hand = pool(**arguments)
+    if isinstance(output, MaxPoolResult):
+        np.testing.assert_array_equal(output.indices, by_hand.indices, strict=True)
+    grad_output = np.random.default_rng(6).standard_normal(by_hand.output.shape)
+    del arguments["return_indices"]
+    expected = pool_backward(grad_output, **arguments, indices=by_hand.indices)
+    assert pullback(grad_output).tobytes() == expected.tobytes()
 
 
 @parametrize_module
@@ -249,6 +302,7 @@ def _transposed(gradient):
         "conv",
         "conv_transpose",
         "max_pool_ties",
+        "min_pool_ties",
         "avg_pool",
         "lp_pool",
         "lp_pool_infinite",

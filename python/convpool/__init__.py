@@ -19,6 +19,7 @@ from ._convolution import conv, conv_backward, conv_transpose, conv_transpose_ba
 from ._geometry import conv_output_shape, conv_transpose_output_shape, pool_output_shape, window_geometry
 from ._gradcheck import gradcheck
 from ._max_pooling import max_pool, max_pool_backward, max_unpool, max_unpool_backward
+from ._min_pooling import min_pool, min_pool_backward
 from ._pool_indices import convert_pool_indices
 from ._runtime import __version__, get_num_threads, num_threads, set_num_threads, show_config
 from ._sum_pooling import avg_pool, avg_pool_backward, lp_pool, lp_pool_backward
@@ -54,6 +55,8 @@ __all__ = [
     "max_pool_backward",
     "max_unpool",
     "max_unpool_backward",
+    "min_pool",
+    "min_pool_backward",
     "num_threads",
     "pool_output_shape",
     "reference",

@@ -181,6 +181,34 @@ def adaptive_max_pool_backward(
     num_threads: int | None,
     /,
 ) -> _Array: ...
+def min_pool(
+    input: _Array,
+    kernel_size: PerDimension,
+    stride: PerDimension | None,
+    padding: PaddingLike,
+    dilation: PerDimension,
+    ceil_mode: bool,
+    return_indices: bool,
+    layout: Layout,
+    out: _Array | None,
+    num_threads: int | None,
+    /,
+) -> _Array | tuple[_Array, _Array]: ...
+def min_pool_backward(
+    grad_output: _Array,
+    input: _Array | _Shape,
+    kernel_size: PerDimension,
+    stride: PerDimension | None,
+    padding: PaddingLike,
+    dilation: PerDimension,
+    ceil_mode: bool,
+    indices: _Array | None,
+    ties: Ties,
+    layout: Layout,
+    out: _Array | None,
+    num_threads: int | None,
+    /,
+) -> _Array: ...
 def max_unpool(
     input: _Array,
     indices: _Array,

@@ -55,6 +55,12 @@ def _separated(array: Array, arguments: dict[str, Any]) -> Probe:
     return Probe(ranks.reshape(array.shape), LARGEST_SHIFT / STEP)
 
 
+def _separated_downwards(array: Array, arguments: dict[str, Any]) -> Probe:
+    """Minimum: the same, the first of equal values the smallest."""
+    separated = _separated(-array, arguments)
+    return Probe(-separated.point, separated.scale)
+
+
 def _relative(array: Array, arguments: dict[str, Any]) -> Probe:
     """p-norm: each value moves in proportion to itself, so none changes sign; zeros move only if the norm is smooth."""
     power = float(arguments["norm_type"])
@@ -66,6 +72,7 @@ def _relative(array: Array, arguments: dict[str, Any]) -> Probe:
 
 PROBES: dict[str, Callable[[Array, dict[str, Any]], Probe]] = {
     "max_pool": _separated,
+    "min_pool": _separated_downwards,
     "adaptive_max_pool": _separated,
     "lp_pool": _relative,
 }
@@ -97,8 +104,8 @@ def gradcheck(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
     Notes
     -----
     A maximum is not differentiable where two values tie. It is checked where every value is replaced by its rank (the
-    first of equal values ranks highest), which keeps the place of every maximum. A p-norm is checked along directions
-    in proportion to the values, which cross no zero.
+    first of equal values ranks highest), which keeps the place of every maximum; a minimum likewise. A p-norm is
+    checked along directions in proportion to the values, which cross no zero.
 
     Cost: one forward and one backward call and six more forward calls for each array argument.
 

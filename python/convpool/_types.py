@@ -47,12 +47,12 @@ class ConvGradients(NamedTuple):
 
 
 class MaxPoolResult(NamedTuple):
-    """Maxima of all windows and where they were found."""
+    """Maxima (of `min_pool`: minima) of all windows and where they were found."""
 
     output: NDArray[Any]
-    """Maximum of each window."""
+    """Maximum or minimum of each window."""
     indices: NDArray[Any]
-    """Flat position of each maximum in its spatial plane, shape of ``output``."""
+    """Flat position of each of them in its spatial plane, shape of ``output``."""
 
 
 class WindowGeometry(NamedTuple):

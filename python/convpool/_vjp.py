@@ -9,15 +9,21 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from ._types import IndexNumbering
+
 __all__ = ["BoundRule", "Rule", "rule_of", "vjp"]
 
 Arguments = Mapping[str, Any]
+
+WINDOW = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "layout")
+OFFSETS_OF_A_BYTE = 256
 
 
 class Rule(NamedTuple):
@@ -31,6 +37,8 @@ class Rule(NamedTuple):
     """From the forward arguments and result: the keyword arguments of the backward function that must be kept."""
     needs_indices: bool = False
     """Whether to ask the forward function for indices even if the caller did not."""
+    has_offsets: bool = False
+    """Whether indices can be kept as offsets inside the window: a byte each, unless the window is large."""
 
 
 def _keep_input_and_weight(arguments: Arguments, result: Any) -> dict[str, Any]:
@@ -57,7 +65,8 @@ def _keep_given_indices(arguments: Arguments, result: Any) -> dict[str, Any]:
 RULES = {
     "conv": Rule("conv_backward", ("input", "weight", "bias"), _keep_input_and_weight),
     "conv_transpose": Rule("conv_transpose_backward", ("input", "weight", "bias"), _keep_input_and_weight),
-    "max_pool": Rule("max_pool_backward", ("input",), _keep_indices, needs_indices=True),
+    "max_pool": Rule("max_pool_backward", ("input",), _keep_indices, needs_indices=True, has_offsets=True),
+    "min_pool": Rule("min_pool_backward", ("input",), _keep_indices, needs_indices=True, has_offsets=True),
     "avg_pool": Rule("avg_pool_backward", ("input",), _keep_shape),
     "lp_pool": Rule("lp_pool_backward", ("input",), _keep_input_and_output),
     "adaptive_max_pool": Rule("adaptive_max_pool_backward", ("input",), _keep_indices, needs_indices=True),
@@ -132,8 +141,8 @@ def vjp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, C
     Parameters
     ----------
     function : callable
-        One of `conv`, `conv_transpose`, `max_pool`, `avg_pool`, `lp_pool`, `adaptive_max_pool`, `adaptive_avg_pool` and
-        `max_unpool`, of ``convpool`` or of ``convpool.reference``.
+        One of `conv`, `conv_transpose`, `max_pool`, `min_pool`, `avg_pool`, `lp_pool`, `adaptive_max_pool`,
+        `adaptive_avg_pool` and `max_unpool`, of ``convpool`` or of ``convpool.reference``.
     *args, **kwargs
         Its arguments.
 
@@ -154,9 +163,11 @@ def vjp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, C
     Notes
     -----
     ``pullback`` keeps the smallest residual that it can: the input's shape for an average; shape and indices (not the
-    input) for a maximum; the indices for `max_unpool`; input and weight for a convolution; input and output for
-    `lp_pool`. Arrays are kept by reference: do not change them before the last call of ``pullback``.
-    In a window with equal maxima the first one gets the gradient.
+    input) for a maximum or minimum, one byte each (the offset in the window) if windows have at most 256 elements;
+    the indices for `max_unpool`; input and weight for a convolution; input and output for `lp_pool`.
+    Arrays are kept by reference: do not change them before the last call of ``pullback``.
+    In a window with equal maxima or minima the first one gets the gradient.
+    Cost: that of forward and backward function, and twice that of `convert_pool_indices` where offsets are kept.
 
     Examples
     --------
@@ -180,13 +191,36 @@ def vjp(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, C
         output = result = function(**arguments)
     keywords = {name: arguments[name] for name in bound.handed_on}
     keywords.update(rule.residual(arguments, result))
-    return output, _pullback(bound, keywords)
+    if _offsets_fit_a_byte(bound, keywords):
+        return output, _pullback(bound, _renumbered(bound, keywords, "pytorch", "window"), "window")
+    return output, _pullback(bound, keywords, "pytorch")
 
 
-def _pullback(bound: BoundRule, keywords: dict[str, Any]) -> Callable[[NDArray[Any]], Any]:
+def _offsets_fit_a_byte(bound: BoundRule, keywords: Arguments) -> bool:
+    """Whether indices may be kept as offsets; `convpool.reference` has no `convert_pool_indices` and keeps them."""
+    if not bound.rule.has_offsets or not hasattr(bound.module, "convert_pool_indices"):
+        return False
+    kernel, rank = keywords["kernel_size"], len(keywords["input"]) - 2
+    taps = math.prod(kernel) if isinstance(kernel, Sequence) else int(kernel) ** rank
+    return taps <= OFFSETS_OF_A_BYTE
+
+
+def _renumbered(
+    bound: BoundRule, keywords: Arguments, source: IndexNumbering, target: IndexNumbering
+) -> dict[str, Any]:
+    """Keywords of a backward function with indices of another numbering."""
+    window = {name: keywords[name] for name in WINDOW}
+    indices = bound.module.convert_pool_indices(
+        keywords["indices"], keywords["input"], **window, source=source, target=target
+    )
+    return {**keywords, "indices": indices}
+
+
+def _pullback(bound: BoundRule, keywords: dict[str, Any], numbering: IndexNumbering) -> Callable[[NDArray[Any]], Any]:
     """Make the pullback, in a function of its own so that it holds on to ``keywords`` and nothing else."""
 
     def pullback(grad_output: NDArray[Any]) -> Any:
-        return getattr(bound.module, bound.rule.backward)(grad_output, **keywords)
+        given = keywords if numbering == "pytorch" else _renumbered(bound, keywords, numbering, "pytorch")
+        return getattr(bound.module, bound.rule.backward)(grad_output, **given)
 
     return pullback

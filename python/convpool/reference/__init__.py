@@ -5,7 +5,8 @@ runs all of this in one thread. Validation is basic; the complete rules and mess
 compiled functions.
 
 - `convolution`: a convolution and its two adjoints, by ``einsum`` over windows and a loop over kernel taps
-- `max_pooling`, `average_pooling`, `lp_pooling`: a table of window positions (``_windows``), then a reduction over taps
+- `max_pooling`, `min_pooling`, `average_pooling`, `lp_pooling`: a table of window positions (``_windows``), then a
+  reduction over taps
 - `unpooling`: pooled values back to where they came from
 - `shapes`: output shapes and window geometry
 """
@@ -21,6 +22,7 @@ from .max_pooling import (
     max_pool,
     max_pool_backward,
 )
+from .min_pooling import min_pool, min_pool_backward
 from .shapes import conv_output_shape, conv_transpose_output_shape, pool_output_shape, window_geometry
 from .unpooling import max_unpool, max_unpool_backward
 
@@ -43,6 +45,8 @@ __all__ = [
     "max_pool_backward",
     "max_unpool",
     "max_unpool_backward",
+    "min_pool",
+    "min_pool_backward",
     "pool_output_shape",
     "window_geometry",
 ]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Layout, PaddingLike, PerDimension
+from ._extremes import first_extreme
 from ._geometry import pool_axes
 from ._layout import image_from, image_to, quiet, shape_from, store
 from ._windows import Windows, accumulate, check_shape, read, sliding_windows
-from .max_pooling import first_maximum
 
 __all__ = ["lp_pool", "lp_pool_backward"]
 
@@ -62,7 +62,7 @@ def lp_pool(
     magnitude = np.abs(image_from(input, layout).astype(np.float64))
     with quiet():
         if math.isinf(power):
-            norm, _ = first_maximum(magnitude, windows)
+            norm, _ = first_extreme(magnitude, windows, np.argmax)
         else:
             norm = np.where(windows.real, read(magnitude, windows) ** power, 0.0).sum(axis=-1) ** (1.0 / power)
         return store(image_to(norm, layout), input.dtype, out)
@@ -112,7 +112,7 @@ def lp_pool_backward(
     check_shape("output", norm, image.shape, windows.outputs)
     with quiet():
         if math.isinf(power):
-            collected = accumulate(grad, first_maximum(np.abs(image), windows)[1], windows.extents)
+            collected = accumulate(grad, first_extreme(np.abs(image), windows, np.argmax)[1], windows.extents)
         else:
             collected = accumulate(
                 _shares(grad, np.abs(image), norm, windows, power), windows.positions, windows.extents

@@ -7,7 +7,6 @@ plane, in both layouts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,103 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Layout, MaxPoolResult, PaddingLike, PerDimension, Ties
+from ._extremes import backward, forward, image_shape
 from ._geometry import pool_axes
-from ._layout import image_from, image_to, quiet, shape_from, store, working_dtype
-from ._windows import Windows, accumulate, adaptive_windows, check_shape, read, sliding_windows
+from ._windows import adaptive_windows, sliding_windows
 
 __all__ = [
     "adaptive_max_pool",
     "adaptive_max_pool_backward",
-    "checked_positions",
-    "first_maximum",
     "max_pool",
     "max_pool_backward",
 ]
-
-FIRST_PLANE_FOR_INT64 = 2**31
-
-
-def index_dtype(extents: tuple[int, ...]) -> type[np.signedinteger[Any]]:
-    """int32, or int64 for planes of 2**31 elements and more."""
-    return np.int64 if math.prod(extents) >= FIRST_PLANE_FOR_INT64 else np.int32
-
-
-def first_maximum(image: NDArray[Any], windows: Windows) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Maximum of every window and its flat position in the plane."""
-    elements = read(image, windows)
-    tap = elements.argmax(axis=-1)[..., np.newaxis]
-    maximum = np.take_along_axis(elements, tap, axis=-1)[..., 0]
-    position = np.take_along_axis(np.broadcast_to(windows.positions, elements.shape), tap, axis=-1)[..., 0]
-    return maximum, position
-
-
-def checked_positions(indices: NDArray[Any], extents: tuple[int, ...]) -> NDArray[np.int64]:
-    """Index array of any integer dtype as int64, every index inside the plane."""
-    if not np.issubdtype(indices.dtype, np.integer):
-        raise TypeError(f"indices must be an array of integers, got {indices.dtype}")
-    size = math.prod(extents)
-    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < size:
-        raise ValueError(
-            f"indices must be positions in a plane of {size} elements, got {indices.min()} to {indices.max()}"
-        )
-    return indices.astype(np.int64)
-
-
-def _forward(
-    input: NDArray[Any], windows: Windows, return_indices: bool, layout: Layout, out: NDArray[Any] | None
-) -> NDArray[Any] | MaxPoolResult:
-    maximum, position = first_maximum(image_from(input, layout), windows)
-    output = store(image_to(maximum, layout), input.dtype, out)
-    if not return_indices:
-        return output
-    return MaxPoolResult(output, store(image_to(position, layout), np.dtype(index_dtype(windows.extents)), None))
-
-
-def _shares(grad: NDArray[Any], elements: NDArray[Any], windows: Windows, ties: Ties) -> NDArray[Any]:
-    """Gradient that each tap receives when every maximum of a window takes part."""
-    maximum = np.take_along_axis(elements, elements.argmax(axis=-1)[..., np.newaxis], axis=-1)
-    is_maximum = windows.real & ((elements == maximum) | ((elements != elements) & (maximum != maximum)))
-    share = grad[..., np.newaxis]
-    if ties == "split":
-        share = share / is_maximum.sum(axis=-1, keepdims=True).astype(grad.dtype)
-    return np.where(is_maximum, share, np.zeros_like(share))
-
-
-def _backward(
-    grad_output: NDArray[Any],
-    input: NDArray[Any] | Sequence[int],
-    windows: Windows,
-    indices: NDArray[Any] | None,
-    ties: Ties,
-    layout: Layout,
-    out: NDArray[Any] | None,
-) -> NDArray[Any]:
-    if ties not in ("first", "all", "split"):
-        raise ValueError(f"ties must be 'first', 'all' or 'split', got {ties!r}")
-    if indices is not None and ties != "first":
-        raise ValueError(f"ties must be 'first' when indices are given, got {ties!r}")
-    grad = image_from(grad_output, layout)
-    check_shape("grad_output", grad, _image_shape(input, layout), windows.outputs)
-    grad = grad.astype(working_dtype(grad))
-    with quiet():
-        if indices is not None:
-            places = image_from(indices, layout)
-            check_shape("indices", places, grad.shape, windows.outputs)
-            result = accumulate(grad, checked_positions(places, windows.extents), windows.extents)
-        elif not isinstance(input, np.ndarray):
-            raise ValueError("input must be an array when no indices are given, got a shape")
-        elif ties == "first":
-            _, position = first_maximum(image_from(input, layout), windows)
-            result = accumulate(grad, position, windows.extents)
-        else:
-            elements = read(image_from(input, layout), windows)
-            result = accumulate(_shares(grad, elements, windows, ties), windows.positions, windows.extents)
-        return store(image_to(result, layout), grad_output.dtype, out)
-
-
-def _image_shape(input: NDArray[Any] | Sequence[int], layout: Layout) -> tuple[int, ...]:
-    """Channels-first shape of an array, or of an array that only its shape is left of."""
-    return shape_from(tuple(input.shape if isinstance(input, np.ndarray) else input), layout)
 
 
 def max_pool(
@@ -161,8 +73,8 @@ def max_pool(
     >>> max_pool(np.array([[[1, 3, 2, 3]]]), 3, 1, return_indices=True)
     MaxPoolResult(output=array([[[3, 3]]]), indices=array([[[1, 1]]], dtype=int32))
     """
-    axes = pool_axes(_image_shape(input, layout), kernel_size, stride, padding, dilation, ceil_mode)
-    return _forward(input, sliding_windows(axes), return_indices, layout, out)
+    axes = pool_axes(image_shape(input, layout), kernel_size, stride, padding, dilation, ceil_mode)
+    return forward(input, sliding_windows(axes), np.argmax, return_indices, layout, out)
 
 
 def max_pool_backward(
@@ -205,8 +117,8 @@ def max_pool_backward(
     >>> max_pool_backward(np.array([[[1.0, 10.0]]]), np.array([[[1.0, 3.0, 2.0, 3.0]]]), 3, 1, ties="split")
     array([[[0., 6., 0., 5.]]])
     """
-    axes = pool_axes(_image_shape(input, layout), kernel_size, stride, padding, dilation, ceil_mode)
-    return _backward(grad_output, input, sliding_windows(axes), indices, ties, layout, out)
+    axes = pool_axes(image_shape(input, layout), kernel_size, stride, padding, dilation, ceil_mode)
+    return backward(grad_output, input, sliding_windows(axes), np.argmax, indices, ties, layout, out)
 
 
 def adaptive_max_pool(
@@ -237,8 +149,8 @@ def adaptive_max_pool(
     >>> adaptive_max_pool(np.array([[[4.0, 1.0, 2.0, 3.0, 0.0]]]), 2)
     array([[[4., 3.]]])
     """
-    windows = adaptive_windows(_image_shape(input, layout), output_size)
-    return _forward(input, windows, return_indices, layout, out)
+    windows = adaptive_windows(image_shape(input, layout), output_size)
+    return forward(input, windows, np.argmax, return_indices, layout, out)
 
 
 def adaptive_max_pool_backward(
@@ -259,5 +171,5 @@ def adaptive_max_pool_backward(
     >>> adaptive_max_pool_backward(np.array([[[1.0, 10.0]]]), np.array([[[4.0, 1.0, 5.0, 3.0, 0.0]]]), 2)
     array([[[ 0.,  0., 11.,  0.,  0.]]])
     """
-    windows = adaptive_windows(_image_shape(input, layout), output_size)
-    return _backward(grad_output, input, windows, indices, ties, layout, out)
+    windows = adaptive_windows(image_shape(input, layout), output_size)
+    return backward(grad_output, input, windows, np.argmax, indices, ties, layout, out)

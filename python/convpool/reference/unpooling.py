@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Layout, PaddingLike, PerDimension
+from ._extremes import checked_positions
 from ._geometry import per_dimension, split_padding
 from ._layout import image_from, image_to, store
 from ._windows import check_shape
-from .max_pooling import checked_positions
 
 __all__ = ["max_unpool", "max_unpool_backward"]
 
