@@ -4,6 +4,7 @@
 #include "bindings/module.hpp"
 #include "bindings/pooling_arguments.hpp"
 #include "geometry/error.hpp"
+#include "pooling/window_offsets.hpp"
 
 namespace convpool::bindings {
 
@@ -42,6 +43,27 @@ py::dtype index_type(const char* function, Numbering numbering, const PoolGeomet
   return count >= kPlaneOf64BitIndices ? py::dtype::of<std::int64_t>() : py::dtype::of<std::int32_t>();
 }
 
+// The conversions that vjp() makes, in parallel and without 64-bit numbers between. Null where the problem is another
+// or an index does not fit: the general way then names it.
+Object convert_bytes(const PoolGeometry& geometry, Numbering from, Numbering to, const ArrayArgument& indices) {
+  constexpr ElementType kInt32{'i', 4}, kUint8{'u', 1};
+  if ((from != Numbering::window && to != Numbering::window) || !has_byte_offsets(geometry)) return {};
+  const bool is_narrowing = from == Numbering::pytorch && indices.type() == kInt32;
+  const bool is_widening = to == Numbering::pytorch && indices.type() == kUint8;
+  if (!is_narrowing && !is_widening) return {};
+  py::array converted =
+      new_array(is_narrowing ? py::dtype::of<std::uint8_t>() : py::dtype::of<std::int32_t>(), indices.shape());
+  void* target = converted.mutable_data();
+  bool is_done = false;
+  {
+    const WithoutGil nogil(geometry.output.elements());
+    is_done = is_narrowing
+                  ? offsets_of_indices(geometry, indices.data<std::int32_t>(), static_cast<std::uint8_t*>(target), 0)
+                  : indices_of_offsets(geometry, indices.data<std::uint8_t>(), static_cast<std::int32_t*>(target), 0);
+  }
+  return is_done ? Object(std::move(converted)) : Object();
+}
+
 Object convert_pool_indices(Handle indices_object, Handle input_shape, Handle kernel_size, Handle stride,
                             Handle padding, Handle dilation, Handle ceil_mode, Handle source, Handle target,
                             Handle output_size, Handle layout) {
@@ -61,8 +83,9 @@ Object convert_pool_indices(Handle indices_object, Handle input_shape, Handle ke
                                     : windowless_geometry(function, input, indices.shape(), layout);
   require_shape(function, "indices", indices.shape(), geometry.output.shape(), "that of the pooled array");
   const py::dtype type = index_type(function, to, geometry);
-  py::array converted = new_array(py::dtype::of<std::int64_t>(), indices.shape());
   indices.make_contiguous();
+  if (Object bytes = convert_bytes(geometry, from, to, indices)) return bytes;
+  py::array converted = new_array(py::dtype::of<std::int64_t>(), indices.shape());
   with_integer(indices.type(), [&](auto zero) {
     using From = decltype(zero);
     std::int64_t* numbers = mutable_data<std::int64_t>(converted);
