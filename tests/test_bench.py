@@ -52,6 +52,15 @@ class CrashingPeer:
         return None
 
 
+@pytest.fixture(autouse=True)
+def restore_torch():
+    """PyTorch's adapter switches gradients off, which is meant for a process of its own."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_grad_enabled(True)
+
+
 def serve_with_crashing_peer(connection: Connection, peer_name: str, threads: int) -> None:
     """Main function of a worker process that knows `CrashingPeer`."""
     peers.PEERS[peer_name] = CrashingPeer()

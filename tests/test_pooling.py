@@ -438,13 +438,15 @@ def test_every_tail_length(isa, tail, layout):
 
 
 def test_plan(isa):
-    def algorithm(pass_, kernel=3, dilation=1, padding=0):
-        return _core.pool_algorithm((1, 2, 16, 16), kernel, 1, padding, dilation, pass_, "channels_first")
+    def algorithm(pass_, kernel=3, dilation=1, padding=0, extent=40):
+        return _core.pool_algorithm((1, 2, extent, extent), kernel, 1, padding, dilation, pass_, "channels_first")
 
     expected = "reference" if isa == "reference" else "separable"
     for pass_ in ("max_forward", "avg_forward", "avg_backward", "lp_forward", "lp_backward"):
         assert algorithm(pass_) == expected
     assert algorithm("avg_forward", 2, 2**30, ((0, 2**30),) * 2) == "reference"
+    for pass_ in ("max_forward", "avg_forward", "avg_backward"):
+        assert algorithm(pass_, extent=16) == ("reference" if isa == "reference" else "direct")
 
 
 def test_taps_two_billion_apart(isa):

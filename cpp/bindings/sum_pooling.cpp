@@ -41,8 +41,9 @@ Object run_avg_pool(const char* function, ArrayArgument& input, const PoolGeomet
 void require_summable(const char* function, const ArrayArgument& input, const PoolGeometry& geometry) {
   if (!is_whole(input.type())) return input.require_real(function);
   if (geometry.divisor == Divisor::constant && geometry.divisor_override == 1) return;
-  throw InvalidType(must_be(function, "input", "an array of floats where divisor_override is not 1",
-                            py::str(static_cast<const py::object&>(input.array().dtype())).cast<std::string>()));
+  throw InvalidType(
+      must_be(function, "input", "an array of floats where divisor_override is not 1",
+              "dtype " + py::str(static_cast<const py::object&>(input.array().dtype())).cast<std::string>()));
 }
 
 Object run_avg_pool_backward(const char* function, ArrayArgument& grad_output, const PoolGeometry& geometry, Handle out,

@@ -52,7 +52,7 @@ class Offsets {
     const Index slices = by_height_.quotient(rows), y = by_height_.remainder(rows);
     const bool is_real =
         is_inside(row.z + slices, deep.input) & is_inside(row.y + y, high.input) & is_inside(start + x, wide.input);
-    const Index tap_z = slices / deep.dilation, tap_y = y / high.dilation, tap_x = x / wide.dilation;
+    const Index tap_z = undilated(slices, deep), tap_y = undilated(y, high), tap_x = undilated(x, wide);
     const bool is_tap = (tap_z * deep.dilation == slices) & (tap_z < deep.kernel) & (tap_y * high.dilation == y) &
                         (tap_y < high.kernel) & (tap_x * wide.dilation == x) & (tap_x < wide.kernel);
     offset = static_cast<std::uint8_t>((tap_z * high.kernel + tap_y) * wide.kernel + tap_x);
@@ -72,6 +72,9 @@ class Offsets {
   struct Tap {
     Index z, y, x;
   };
+  static Index undilated(Index distance, const Axis& axis) noexcept {
+    return axis.dilation == 1 ? distance : distance / axis.dilation;
+  }
   static bool is_inside(Index place, Index extent) noexcept {
     return static_cast<std::size_t>(place) < static_cast<std::size_t>(extent);
   }

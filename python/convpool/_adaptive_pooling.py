@@ -74,7 +74,7 @@ def adaptive_max_pool(
 
     Parameters
     ----------
-    input : ndarray of float32, float64, any integer type or bool, shape (N, C, *spatial)
+    input : ndarray of float16, bfloat16, float32, float64, any integer type or bool, shape (N, C, *spatial)
         1 to 3 spatial dimensions; any strides and alignment, native byte order.
     output_size : int, or one int or None per dimension
         Spatial extents of the output; None keeps that of the input.
@@ -158,7 +158,7 @@ def adaptive_avg_pool(
 
     Parameters
     ----------
-    input : ndarray of float32 or float64, shape (N, C, *spatial)
+    input : ndarray of float16, bfloat16, float32 or float64, shape (N, C, *spatial)
         1 to 3 spatial dimensions; any strides and alignment, native byte order.
     output_size : int, or one int or None per dimension
         Spatial extents of the output; None keeps that of the input.

@@ -89,8 +89,8 @@ def max_pool(
 
     Parameters
     ----------
-    input : ndarray of float32, float64, any integer type or bool, shape (N, C, *spatial)
-        1 to 3 spatial dimensions; any strides and alignment, native byte order.
+    input : ndarray of float16, bfloat16, float32, float64, any integer type or bool, shape (N, C, *spatial)
+        1 to 3 spatial dimensions; any strides and alignment, native byte order. bfloat16 is ``ml_dtypes.bfloat16``.
     kernel_size, stride, dilation : int or one int per dimension, in elements
         At least 1. ``stride=None`` means ``kernel_size``.
     padding : int, one int per dimension, one (low, high) pair per dimension, "valid", "same" or "same_lower"
@@ -125,8 +125,9 @@ def max_pool(
     Ties: the first maximum in row-major window order. NaN: a window with a NaN gives NaN, its index is the first NaN.
     ``-0.0 == 0.0``. An index always lies inside its window, also where all elements are ``-inf``.
     Threads: tiles of the output are shared out; the bits do not depend on it.
-    Cost: rows, then columns: at most ``kernel_width + kernel_height`` comparisons an element, not their product.
-    Scratch memory: about 0.3 MB a thread, more only for rows or windows of many thousand elements.
+    Cost: rows, then columns: at most ``kernel_width + kernel_height`` comparisons an element, not their product, and
+    for windows of 7 and more about ``2 * sqrt(kernel_width) + 3``. Scratch memory: below 1 MB a thread, more only for
+    rows or windows of many thousand elements.
     Source: ``torch.nn.functional.max_pool2d``.
 
     Examples
@@ -190,7 +191,8 @@ def max_pool_backward(
     NaN: with ``ties="all"`` and ``"split"`` every NaN of a NaN window counts as a maximum.
     Threads: every element has one owner and one order of summation (windows in row-major order).
     Cost: one pass over the input's gradient and one over the output's. Scratch memory: with ``indices`` none (a copy of
-    them if they are not int32); without, about 4 MB or, if that is more, the forward result of one plane.
+    them if they are not int32); without, about 0.5 MB a thread or, if that is more, the
+    forward result of one plane (channels last: of one image).
     Source: the adjoint of `max_pool`; ``ties="all"`` is the ``mask == max`` rule of array libraries.
 
     Examples

@@ -80,7 +80,7 @@ def min_pool(
 
     Parameters
     ----------
-    input : ndarray of float32, float64, any integer type or bool, shape (N, C, *spatial)
+    input : ndarray of float16, bfloat16, float32, float64, any integer type or bool, shape (N, C, *spatial)
         1 to 3 spatial dimensions; any strides and alignment, native byte order.
     kernel_size, stride, padding, dilation, ceil_mode, layout, num_threads : as in `max_pool`
     return_indices : bool

@@ -41,14 +41,16 @@ def avg_pool(
 
     Parameters
     ----------
-    input : ndarray of float32 or float64, shape (N, C, *spatial)
-        1 to 3 spatial dimensions; any strides and alignment, native byte order.
+    input : ndarray of float16, bfloat16, float32 or float64, shape (N, C, *spatial)
+        1 to 3 spatial dimensions; any strides and alignment, native byte order. 16-bit floats are summed in float32.
+        With ``divisor_override=1``, which makes this the sum over every window, also any integer type (sums wrap
+        around, as NumPy's of that type) or bool (whether any element is true).
     kernel_size, stride, padding, ceil_mode, dilation : as in `max_pool`
     count_include_pad : bool
         Divide by the window clipped to the padded input (True) or to the input (False). What ``ceil_mode`` adds beyond
         the padding never counts.
     divisor_override : int, optional
-        At least 1: divide by this instead.
+        At least 1: divide by this instead. 1 gives sums.
     layout, out, num_threads : as in `max_pool`
 
     Returns
@@ -64,7 +66,7 @@ def avg_pool(
     -----
     NaN: as IEEE 754 says; a NaN or infinity reaches exactly the windows that hold it (no running sums).
     Threads: the order of every sum is fixed: along rows, then over rows.
-    Cost: at most ``kernel_width + kernel_height`` additions an element and one division an output; scratch memory as
+    Cost: as `max_pool`, and one division an output, correctly rounded but for sums below 2**-78; scratch memory as
     `max_pool`.
     Source: ``torch.nn.functional.avg_pool2d``.
 
