@@ -10,6 +10,7 @@
 #include "kernels/pooling_running.inl.hpp"
 #include "kernels/pooling_rows.inl.hpp"
 #include "kernels/pooling_ties.inl.hpp"
+#include "kernels/pooling_tiles.inl.hpp"
 #include "kernels/pooling_gather.inl.hpp"
 #include "kernels/pooling.inl.hpp"
 #include "kernels/probe.inl.hpp"

@@ -4,11 +4,11 @@
 // (Markstein 1990) give the correctly rounded quotient, infinities and NaN included, where |value| >= 2^-78 (float);
 // below that the correction itself is rounded. It takes a third of the time of a division.
 template <class T>
-static inline __attribute__((always_inline)) Vector<T> quotient(Vector<T> value, T divisor, T inverse) {
+static inline __attribute__((always_inline)) Vector<T> quotient(Vector<T> value, Vector<T> divisor, Vector<T> inverse) {
   if constexpr (!kHasFusedMultiplyAdd) return value / divisor;
   const Vector<T> first = value * inverse;
-  const Vector<T> rest = multiply_add(-first, broadcast(divisor), value);
-  const Vector<T> corrected = multiply_add(rest, broadcast(inverse), first);
+  const Vector<T> rest = multiply_add(-first, divisor, value);
+  const Vector<T> corrected = multiply_add(rest, inverse, first);
   return (rest < 0) | (rest > 0) ? corrected : first;  // else exact (and keeps the sign of a zero), or not finite
 }
 
@@ -22,11 +22,19 @@ static void divide(Index count, const T* source, T divisor, T* target) {
     for_each_vector<T>(count, [&](auto part, Index i) { part.store(target + i, part.load(source + i) * inverse); });
   } else if (whole <= kMostCorrected) {
     for_each_vector<T>(count, [&](auto part, Index i) {
-      part.store(target + i, quotient<T>(part.load(source + i), divisor, inverse));
+      part.store(target + i, quotient<T>(part.load(source + i), broadcast(divisor), broadcast(inverse)));
     });
   } else {
     for_each_vector<T>(count, [&](auto part, Index i) { part.store(target + i, part.load(source + i) / divisor); });
   }
+}
+
+// target[i] = source[i] / divisors[i], whole numbers up to 4096, with their inverses.
+template <class T>
+static void divide_each(Index count, const T* source, const T* divisors, const T* inverses, T* target) {
+  for_each_vector<T>(count, [&](auto part, Index i) {
+    part.store(target + i, quotient<T>(part.load(source + i), part.load(divisors + i), part.load(inverses + i)));
+  });
 }
 
 template <class T, class Order>
@@ -38,7 +46,8 @@ constexpr ReductionKernels<T> make_extremes() {
           reduce_rows<T, Extreme>,
           reduce_running<T, Extreme>,
           reduce_running<T, Extreme>,
-          reduce_segments<T, SegmentExtreme<Order>>};
+          reduce_segments<T, SegmentExtreme<Order>>,
+          reduce_tiles<T, Extreme>};
 }
 
 template <class T, class Order>
@@ -51,7 +60,8 @@ constexpr ReductionKernels<T> make_placed_extremes() {
           reduce_rows<T, Nested>,
           reduce_running<T, Outer>,
           reduce_running<T, Nested>,
-          reduce_segments<T, SegmentExtreme<Order>>};
+          reduce_segments<T, SegmentExtreme<Order>>,
+          reduce_tiles<T, Outer>};
 }
 
 template <class T>
@@ -65,12 +75,19 @@ constexpr PoolKernels<T> make_pool_kernels() {
     kernels.max_with_positions = make_placed_extremes<T, Greatest>();
     kernels.min_with_positions = make_placed_extremes<T, Least>();
   }
-  kernels.sum = {reduce_taps<T, Sum>,    reduce_taps<T, Sum>,    reduce_rows<T, Sum>,           reduce_rows<T, Sum>,
-                 reduce_running<T, Sum>, reduce_running<T, Sum>, reduce_segments<T, SegmentSum>};
+  kernels.sum = {reduce_taps<T, Sum>,
+                 reduce_taps<T, Sum>,
+                 reduce_rows<T, Sum>,
+                 reduce_rows<T, Sum>,
+                 reduce_running<T, Sum>,
+                 reduce_running<T, Sum>,
+                 reduce_segments<T, SegmentSum>,
+                 reduce_tiles<T, Sum>};
   kernels.split_rows = split_rows<T>;
   kernels.join_rows = join_rows<T>;
   if constexpr (kIsFloating<T>) {
     kernels.divide = divide<T>;
+    kernels.divide_each = divide_each<T>;
     kernels.sum_of_ties = sum_of_ties<T>;
     kernels.gather_channels = gather_channels<T>;
   }

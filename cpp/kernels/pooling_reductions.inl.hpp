@@ -71,6 +71,7 @@ struct SumOf {
                                                              Index count) {
     return {load_lanes<IsPartial>(source.values + offset, count)};
   }
+  static inline __attribute__((always_inline)) State state_of(Vector<T> value, int) { return {value}; }
   static inline __attribute__((always_inline)) State combine(State first, State later) {
     return {first.value + later.value};
   }
@@ -85,6 +86,7 @@ struct ExtremeOf {
                                                              Index count) {
     return {load_lanes<IsPartial>(source.values + offset, count)};
   }
+  static inline __attribute__((always_inline)) State state_of(Vector<T> value, int) { return {value}; }
   static inline __attribute__((always_inline)) State combine(State first, State later) {
     return {is_better<T, Order>(later.value, first.value) ? later.value : first.value};
   }
@@ -102,6 +104,9 @@ struct PlacedExtremeOf {
     const Vector<T> value = load_lanes<IsPartial>(source.values + offset, count);
     if constexpr (IsNested) return {value, load_lanes<IsPartial>(source.positions + offset, count) + label};
     else return {value, broadcast(label)};
+  }
+  static inline __attribute__((always_inline)) State state_of(Vector<T> value, int label) {
+    return {value, broadcast(static_cast<P>(label))};
   }
   static inline __attribute__((always_inline)) State combine(State first, State later) {
     const auto take = is_better<T, Order>(later.value, first.value);

@@ -165,6 +165,18 @@ struct SegmentReduction {
   LanePosition<T>* out_positions = nullptr;  // may be null
 };
 
+// Windows that tile: out[r * out_pitch + i] = reduction over t in [0, taps) of source[r * source_pitch + i * step + t],
+// for i in [0, count); taps <= step <= 4. The position of tap t is t. Nothing is read past the last tap.
+template <class T>
+struct TileReduction {
+  Index rows, count, taps, step;
+  const T* source;
+  Index source_pitch;
+  T* out;
+  LanePosition<T>* out_positions;
+  Index out_pitch;
+};
+
 template <class T>
 struct ReductionKernels {
   void (*taps)(const TapReduction<T>& reduction);
@@ -174,6 +186,7 @@ struct ReductionKernels {
   void (*running)(const RunningPass<T>& pass);
   void (*nested_running)(const RunningPass<T>& pass);
   void (*segments)(const SegmentReduction<T>& reduction);
+  void (*tiles)(const TileReduction<T>& reduction);
 };
 
 // Rows of `count` elements, split by the residue of the column modulo `step`: element i of residue r of row y goes to
@@ -236,6 +249,8 @@ struct PoolKernels {
   void (*join_rows)(Index count, Index step, const T* phases, Index pitch, T* target);
   // Floating types only: target[i] = source[i] / divisor, a whole number; and the sums of ties.
   void (*divide)(Index count, const T* source, T divisor, T* target);
+  // The same with a divisor for each, up to 4096, and its inverse.
+  void (*divide_each)(Index count, const T* source, const T* divisors, const T* inverses, T* target);
   void (*sum_of_ties)(const TieTaps<T>& ties);
   void (*gather_channels)(const ChannelGather<T>& gather);
 };

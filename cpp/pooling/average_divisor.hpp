@@ -13,6 +13,7 @@ class AverageDivisor {
       if (runs_.empty() || runs_.back().share != static_cast<T>(share)) runs_.push_back({static_cast<T>(share), 0});
       ++runs_.back().columns;
     }
+    if (std::is_floating_point_v<T> && view.inner == 1 && runs_.size() > 1) make_tables();
   }
 
   // target[i] = source[i] / divisor of window (z, y, column), for `columns` windows of `lanes` channels each. In place
@@ -53,9 +54,38 @@ class AverageDivisor {
     Index columns;
   };
 
+  // Divisors of all columns in rows of one share: a short row of several runs is divided at once.
+  struct Table {
+    T row;
+    std::vector<T> divisors, inverses;
+  };
+
+  void make_tables() {
+    constexpr double kMostCorrected = 4096;
+    constexpr std::size_t kMostTables = 16;
+    for (const double z : view_.shares[0])
+      for (const double y : view_.shares[1]) {
+        const T row = static_cast<T>(z * y);
+        if (table_of(row) != nullptr || tables_.size() == kMostTables) continue;
+        Table table{row, {}, {}};
+        for (const double x : view_.shares[2]) {
+          if (z * y * x > kMostCorrected) return;
+          table.divisors.push_back(static_cast<T>(x) * row);
+          table.inverses.push_back(1 / table.divisors.back());
+        }
+        tables_.push_back(table);
+      }
+  }
+  const Table* table_of(T row) const noexcept {
+    for (const Table& table : tables_)
+      if (table.row == row) return &table;
+    return nullptr;
+  }
+
   const PoolView& view_;
   const PoolKernels<T>& kernels_;
   std::vector<Run> runs_;
+  std::vector<Table> tables_;
 };
 
 }  // namespace convpool

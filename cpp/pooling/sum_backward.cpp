@@ -9,6 +9,7 @@
 #include "pooling/plan.hpp"
 #include "pooling/row_spreader.hpp"
 #include "pooling/side_by_side.hpp"
+#include "pooling/whole_planes.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
 
@@ -117,6 +118,13 @@ void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* gr
       avg_pool_backward(block, source, target, num_threads);
       blocks.take_apart(block.input, first, target, grad_input);
     });
+  }
+  const PoolView forward = forward_view(geometry);
+  if (is_one_window(forward)) {
+    const T divisor = static_cast<T>(geometry.divisor_of(0, 0, 0));
+    return fill_planes(
+        forward.outers, forward.source_plane(), grad_input, [&](Index plane) { return grad_output[plane] / divisor; },
+        num_threads);
   }
   const PoolView view = backward_view(geometry);
   const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());

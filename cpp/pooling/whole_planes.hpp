@@ -32,4 +32,15 @@ void reduce_planes(const PoolView& view, const ReductionKernels<V>& reduction, c
   });
 }
 
+// The way back: every plane is filled with one value. value(plane).
+template <class T, class Value>
+void fill_planes(Index planes, Index plane, T* target, Value&& value, int num_threads) {
+  constexpr Index kTaskElements = 16 * 1024;
+  const Index at_once = std::max<Index>(kTaskElements / plane, 1), tasks = ceil_divide(planes, at_once);
+  parallel_for(tasks, worker_count(num_threads, tasks, planes * plane), [&](Index task, int) {
+    for (Index i = task * at_once; i < std::min(planes, (task + 1) * at_once); ++i)
+      std::fill_n(target + i * plane, plane, value(i));
+  });
+}
+
 }  // namespace convpool
