@@ -21,6 +21,9 @@ class AverageDivisor {
   void divide(Index z, Index y, Index column, Index columns, Index lanes, const T* source, T* target) const noexcept {
     const T row =
         static_cast<T>(view_.shares[0][static_cast<std::size_t>(z)] * view_.shares[1][static_cast<std::size_t>(y)]);
+    if (const Table* table = lanes == 1 ? table_of(row) : nullptr)
+      return kernels_.divide_each(columns, source, table->divisors.data() + column, table->inverses.data() + column,
+                                  target);
     Index first = -column;  // of a run, in columns of the block
     for (const Run& run : runs_) {
       const Index begin = std::max<Index>(first, 0), stop = std::min(first + run.columns, columns);
