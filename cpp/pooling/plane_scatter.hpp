@@ -28,6 +28,10 @@ class ScatterTasks {
     // Channels last: sixteen floats are a cache line, which two tasks should not share; several are fetched faster.
     const Index lines = std::clamp<Index>(kBlockElements / full.plane(), kLeastLanes, kMostLanes) / kLeastLanes;
     lanes_ = is_first_ ? 1 : std::min<Index>(full.channels, lines * kLeastLanes);
+    // Where planes are few, narrower blocks: bands of one plane would each look at all of its indices.
+    constexpr Index kFewestLanes = 4;
+    while (!is_first_ && threads > 1 && lanes_ > kFewestLanes && full.batch * lane_blocks() < 2 * threads)
+      lanes_ = std::max(ceil_divide(lanes_, 2), kFewestLanes);
     const Index whole_planes = full.batch * lane_blocks();
     const Index wanted = 2 * static_cast<Index>(threads);
     if (threads > 1 && whole_planes > 0 && whole_planes < wanted)

@@ -131,7 +131,7 @@ template <class T, class V, class Convert>
 typename RowReducer<T, V, Convert>::Method RowReducer<T, V, Convert>::choose() const noexcept {
   constexpr Index kFarApart = 16, kLongWindow = 4096;
   if (width_ > 1) {
-    const bool is_narrow = width_ < kernels_.lanes && axis_.stride == 1 && !axis_.is_adaptive;
+    const bool is_narrow = width_ <= kernels_.lanes && axis_.stride == 1 && !axis_.is_adaptive;
     return is_narrow && axis_.kernel_extent() <= kLongWindow ? Method::phases : Method::channels;
   }
   if (axis_.is_adaptive) return Method::segments;

@@ -7,7 +7,7 @@ namespace {
 constexpr Index kTileBytes = 32 * 1024;          // reduced rows that a tile keeps, in the first-level cache,
 constexpr Index kLargestTileBytes = 256 * 1024;  // or the second where windows are tall
 constexpr Index kMostRowElements = 4096;
-constexpr Index kLeastRowElements = 256;
+constexpr Index kLeastRowElements = 128;
 constexpr Index kTaskElements = 16 * 1024;  // small planes share a task until it has this many
 constexpr Index kTasksPerThread = 4;
 
@@ -19,8 +19,11 @@ void measure_spans(const PoolView& view, Tiling& tiling) {
   tiling.y_span = std::max<Index>(view.axes[1].longest_span(tiling.y), 1);
 }
 
-// What a tile of low windows may keep: rows of channels are long, and better whole than cut.
-Index tile_bytes(const PoolView& view) { return view.inner > 1 ? kLargestTileBytes : kTileBytes; }
+// What a tile may keep: rows of channels are long, and better whole than cut; tall windows share most of their rows.
+Index tile_bytes(const PoolView& view) {
+  constexpr Index kTall = 7;
+  return view.inner > 1 || view.most_rows() >= kTall ? kLargestTileBytes : kTileBytes;
+}
 
 // Short enough that a tile can hold a few windows' rows, long enough for vectors.
 void choose_row(const PoolView& view, Index element_bytes, Tiling& tiling) {
