@@ -30,7 +30,7 @@ void scatter_groups(const PoolGeometry& geometry, const T* grad_output, const I*
   const PlaneGroup<T, I, kGroup, Add> group(full, pooled, add);
   const Index at_once = kGroup * std::max<Index>(kTaskElements / (full * kGroup), 1),
               tasks = ceil_divide(planes, at_once);
-  const int workers = worker_count(threads, tasks, geometry.input.elements() / 4 + geometry.output.elements());
+  const int workers = worker_count(threads, tasks, geometry.input.elements() / 2 + geometry.output.elements());
   parallel_for(tasks, workers, [&](Index task, int) {
     const Index stop = std::min(planes, (task + 1) * at_once);
     for (Index plane = task * at_once; plane < stop; plane += kGroup)
@@ -48,7 +48,7 @@ void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indice
   if (is_first && planes >= kGroupsPerThread * kGroup * threads)
     return scatter_groups(geometry, grad_output, indices, grad_input, threads, add);
   const ScatterTasks tasks(geometry.input, geometry.output, threads);
-  const int workers = worker_count(threads, tasks.count(), geometry.input.elements() / 4 + geometry.output.elements());
+  const int workers = worker_count(threads, tasks.count(), geometry.input.elements() / 2 + geometry.output.elements());
   // Channels last: the elements of a plane lie far apart, often in the same few sets of the cache. Where a block of
   // planes fits, it is put together elsewhere.
   const Index block = geometry.input.plane() * tasks.most_lanes() * static_cast<Index>(sizeof(T));
