@@ -12,3 +12,19 @@ template <class T>
 static inline __attribute__((always_inline)) void store_first(T* target, Vector<T> value, Index count) {
   __builtin_memcpy(target, &value, static_cast<unsigned long>(count) * sizeof(T));
 }
+
+// The lanes [from, to) of a vector, those that exist: only these are read, the others are `others`.
+template <class T>
+class LaneSpan {
+ public:
+  LaneSpan() = default;
+  LaneSpan(Index from, Index to) : from_(from > 0 ? from : 0), to_(to < kLanes<T> ? to : kLanes<T>) {}
+
+  inline __attribute__((always_inline)) Vector<T> load(const T* source, Vector<T> others) const {
+    for (Index lane = from_; lane < to_; ++lane) others[lane] = source[lane];
+    return others;
+  }
+
+ private:
+  Index from_, to_;
+};

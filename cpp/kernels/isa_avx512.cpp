@@ -41,6 +41,30 @@ static inline __attribute__((always_inline)) void store_first(T* target, Vector<
   else _mm512_mask_storeu_epi64(target, static_cast<__mmask8>(lanes), bits);
 }
 
+// The lanes [from, to) of a vector, those that exist: only these are read, the others are `others`.
+template <class T>
+class LaneSpan {
+ public:
+  LaneSpan() = default;
+  LaneSpan(Index from, Index to) : lanes_(first_lanes(to) & ~first_lanes(from)) {}
+
+  inline __attribute__((always_inline)) Vector<T> load(const T* source, Vector<T> others) const {
+    const __m512i rest = (__m512i)others;
+    if constexpr (sizeof(T) == 1) return (Vector<T>)_mm512_mask_loadu_epi8(rest, lanes_, source);
+    else if constexpr (sizeof(T) == 2)
+      return (Vector<T>)_mm512_mask_loadu_epi16(rest, static_cast<__mmask32>(lanes_), source);
+    else if constexpr (sizeof(T) == 4)
+      return (Vector<T>)_mm512_mask_loadu_epi32(rest, static_cast<__mmask16>(lanes_), source);
+    else return (Vector<T>)_mm512_mask_loadu_epi64(rest, static_cast<__mmask8>(lanes_), source);
+  }
+
+ private:
+  static unsigned long long first_lanes(Index count) {
+    return count <= 0 ? 0 : _bzhi_u64(~0ull, static_cast<unsigned>(count < 64 ? count : 64));
+  }
+  unsigned long long lanes_;
+};
+
 #include "kernels/bodies.inl.hpp"
 
 }  // namespace convpool::avx512

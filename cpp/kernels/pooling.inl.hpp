@@ -1,17 +1,5 @@
 // The pooling kernels of one element type: its reductions, and what rows need before and after.
 
-// value / divisor for a whole number. With fused multiply-adds, a multiplication by the inverse and one correction
-// (Markstein 1990) give the correctly rounded quotient, infinities and NaN included, where |value| >= 2^-78 (float);
-// below that the correction itself is rounded. It takes a third of the time of a division.
-template <class T>
-static inline __attribute__((always_inline)) Vector<T> quotient(Vector<T> value, Vector<T> divisor, Vector<T> inverse) {
-  if constexpr (!kHasFusedMultiplyAdd) return value / divisor;
-  const Vector<T> first = value * inverse;
-  const Vector<T> rest = multiply_add(-first, divisor, value);
-  const Vector<T> corrected = multiply_add(rest, inverse, first);
-  return (rest < 0) | (rest > 0) ? corrected : first;  // else exact (and keeps the sign of a zero), or not finite
-}
-
 // target[i] = source[i] / divisor. To multiply by the inverse of a power of two gives the same bits.
 template <class T>
 static void divide(Index count, const T* source, T divisor, T* target) {
@@ -47,7 +35,7 @@ constexpr ReductionKernels<T> make_extremes() {
           reduce_running<T, Extreme>,
           reduce_running<T, Extreme>,
           reduce_segments<T, SegmentExtreme<Order>>,
-          reduce_tiles<T, Extreme>};
+          small_windows<T, Extreme>()};
 }
 
 template <class T, class Order>
@@ -61,7 +49,7 @@ constexpr ReductionKernels<T> make_placed_extremes() {
           reduce_running<T, Outer>,
           reduce_running<T, Nested>,
           reduce_segments<T, SegmentExtreme<Order>>,
-          reduce_tiles<T, Outer>};
+          small_windows<T, Outer>()};
 }
 
 template <class T>
@@ -82,7 +70,7 @@ constexpr PoolKernels<T> make_pool_kernels() {
                  reduce_running<T, Sum>,
                  reduce_running<T, Sum>,
                  reduce_segments<T, SegmentSum>,
-                 reduce_tiles<T, Sum>};
+                 small_windows<T, Sum>()};
   kernels.split_rows = split_rows<T>;
   kernels.join_rows = join_rows<T>;
   if constexpr (kIsFloating<T>) {

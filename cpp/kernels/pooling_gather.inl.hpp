@@ -63,18 +63,25 @@ static inline __attribute__((always_inline)) std::int32_t any_lane(Vector<std::i
                               upper_half<std::int32_t, Half>(mask, typename LaneList<kLanes<std::int32_t>>::type{}));
 }
 
+// As an unsigned number, the distance from the first column is less than a window's length in the row that holds the
+// place, and more than that in all others.
 static bool are_inside(const PlaceCheck& check) {
-  using Places = Vector<std::int32_t>;
-  Places is_outside{};
-  for_each_vector<std::int32_t>(check.count, [&](auto part, Index lane) {
-    const Places first = part.load(check.first + lane), last = part.load(check.last + lane);
-    const Places place = part.load(check.places + lane);
-    Places is_inside{};
-    for (Index row = 0; row < check.row_count; ++row) {
-      const Places column = place - check.rows[row];
-      is_inside |= (column >= first) & (column <= last);
-    }
-    is_outside |= part.keep(~is_inside);
-  });
+  typedef std::uint32_t Unsigned __attribute__((vector_size(CONVPOOL_VECTOR_BYTES)));
+  Vector<std::int32_t> is_outside{};
+  for (Index row = 0; row < check.rows; ++row) {
+    const std::int32_t* places = check.places + row * check.columns;
+    for_each_vector<std::int32_t>(check.columns, [&](auto part, Index lane) {
+      const Vector<std::int32_t> distance =
+          part.load(places + lane) - part.load(check.starts + lane) - (check.base + check.first[row]);
+      Unsigned least = ~Unsigned{};
+      for (Index z = 0; z < check.depth; ++z)
+        for (std::int32_t y = 0; y < check.counts[row]; ++y) {
+          const auto step = static_cast<std::int32_t>(z) * check.z_step + y * check.y_step;
+          const Unsigned column = (Unsigned)(distance - step);
+          least = column < least ? column : least;
+        }
+      is_outside |= part.keep((Vector<std::int32_t>)(least >= (Unsigned)part.load(check.lengths + lane)));
+    });
+  }
   return any_lane(is_outside) == 0;
 }

@@ -65,7 +65,7 @@ struct Elements {
 template <class T>
 struct SumOf {
   using State = ValueState<T>;
-  static constexpr bool kHasPositions = false;
+  static constexpr bool kHasPositions = false, kIsSum = true;
   template <bool IsPartial>
   static inline __attribute__((always_inline)) State element(const Elements<T>& source, Index offset, LanePosition<T>,
                                                              Index count) {
@@ -80,7 +80,7 @@ struct SumOf {
 template <class T, class Order>
 struct ExtremeOf {
   using State = ValueState<T>;
-  static constexpr bool kHasPositions = false;
+  static constexpr bool kHasPositions = false, kIsSum = false;
   template <bool IsPartial>
   static inline __attribute__((always_inline)) State element(const Elements<T>& source, Index offset, LanePosition<T>,
                                                              Index count) {
@@ -97,7 +97,7 @@ template <class T, class Order, bool IsNested>
 struct PlacedExtremeOf {
   using State = PlacedState<T>;
   using P = LanePosition<T>;
-  static constexpr bool kHasPositions = true;
+  static constexpr bool kHasPositions = true, kIsSum = false;
   template <bool IsPartial>
   static inline __attribute__((always_inline)) State element(const Elements<T>& source, Index offset, P label,
                                                              Index count) {

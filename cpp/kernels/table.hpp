@@ -165,16 +165,30 @@ struct SegmentReduction {
   LanePosition<T>* out_positions = nullptr;  // may be null
 };
 
-// Windows that tile: out[r * out_pitch + i] = reduction over t in [0, taps) of source[r * source_pitch + i * step + t],
-// for i in [0, count); taps <= step <= 4. The position of tap t is t. Nothing is read past the last tap.
+// Rows of small windows, read where the elements lie. Window i of row r reduces the columns [begin + i * stride,
+// + kernel) that exist of [0, source_columns), in counts[r] >= 1 rows y_step elements apart from source + first[r], of
+// `depth` planes z_step apart. The position of an element is base + its distance from `source`. A sum is divided by
+// row_shares[r] * column_shares[i], whole numbers of a product up to 4096, where there are any.
 template <class T>
-struct TileReduction {
-  Index rows, count, taps, step;
+struct SmallWindows {
+  Index rows, columns;  // of windows
   const T* source;
-  Index source_pitch;
+  Index source_columns, begin;
+  const Index* first;
+  const Index* counts;
+  Index y_kernel, y_stride, y_step, depth, z_step;
+  T padding;  // worse than or equal to any element; 0 in a sum
   T* out;
   LanePosition<T>* out_positions;
-  Index out_pitch;
+  Index out_pitch, base;
+  const T* column_shares = nullptr;
+  const T* row_shares = nullptr;
+  bool has_exact_inverses = false;  // all of them are powers of two
+};
+constexpr int kMostSmallKernel = 4;
+template <class T>
+struct SmallWindowsKernels {
+  void (*of[kMostSmallKernel][kMostSmallKernel])(const SmallWindows<T>& windows);  // [kernel - 1][stride - 1], or null
 };
 
 template <class T>
@@ -186,7 +200,7 @@ struct ReductionKernels {
   void (*running)(const RunningPass<T>& pass);
   void (*nested_running)(const RunningPass<T>& pass);
   void (*segments)(const SegmentReduction<T>& reduction);
-  void (*tiles)(const TileReduction<T>& reduction);
+  SmallWindowsKernels<T> windows;
 };
 
 // Rows of `count` elements, split by the residue of the column modulo `step`: element i of residue r of row y goes to
@@ -228,14 +242,19 @@ struct ChannelGather {
   Index out_pitch;
 };
 
-// Whether every place lies in its window: rows[r] + first[i] <= places[i] <= rows[r] + last[i] for one of the rows.
+// Whether every place lies in its window: the windows of row r reach over counts[r] rows y_step apart from first[r] on,
+// in `depth` planes z_step apart; window i of a row over the columns [starts[i], + lengths[i]).
 struct PlaceCheck {
-  Index count;
+  Index rows, columns;
   const std::int32_t* places;
   const std::int32_t* first;
-  const std::int32_t* last;
-  const std::int32_t* rows;
-  Index row_count;
+  const std::int32_t* counts;
+  std::int32_t y_step;
+  Index depth;
+  std::int32_t z_step;
+  const std::int32_t* starts;
+  const std::int32_t* lengths;
+  std::int32_t base;  // of the first plane
 };
 
 template <class T>

@@ -14,6 +14,16 @@ class AverageDivisor {
       ++runs_.back().columns;
     }
     if (std::is_floating_point_v<T> && view.inner == 1 && runs_.size() > 1) make_tables();
+    if (std::is_floating_point_v<T> && view.inner == 1) make_shares();
+  }
+
+  // Whether kernels can divide; then divide_in() tells one how, from row (z, y) on.
+  bool is_small() const noexcept { return !column_shares_.empty(); }
+  void divide_in(SmallWindows<T>& windows, Index z, Index y) const noexcept {
+    if (!is_small()) return;
+    windows.column_shares = column_shares_.data();
+    windows.row_shares = row_shares_.data() + z * static_cast<Index>(view_.shares[1].size()) + y;
+    windows.has_exact_inverses = has_exact_inverses_;
   }
 
   // target[i] = source[i] / divisor of window (z, y, column), for `columns` windows of `lanes` channels each. In place
@@ -63,8 +73,27 @@ class AverageDivisor {
     std::vector<T> divisors, inverses;
   };
 
+  static constexpr double kMostCorrected = 4096;
+
+  void make_shares() {
+    const auto largest = [](const std::vector<double>& shares) {
+      return *std::max_element(shares.begin(), shares.end());
+    };
+    const auto& [deep, high, wide] = view_.shares;
+    if (largest(deep) * largest(high) * largest(wide) > kMostCorrected) return;
+    column_shares_.assign(wide.begin(), wide.end());
+    for (const double z : deep)
+      for (const double y : high) row_shares_.push_back(static_cast<T>(z * y));
+    const auto is_exact = [](T share) { return is_power_of_two(share); };
+    has_exact_inverses_ = std::all_of(column_shares_.begin(), column_shares_.end(), is_exact) &&
+                          std::all_of(row_shares_.begin(), row_shares_.end(), is_exact);
+  }
+  static bool is_power_of_two(T share) noexcept {
+    const auto whole = static_cast<unsigned>(share);
+    return (whole & (whole - 1)) == 0;
+  }
+
   void make_tables() {
-    constexpr double kMostCorrected = 4096;
     constexpr std::size_t kMostTables = 16;
     for (const double z : view_.shares[0])
       for (const double y : view_.shares[1]) {
@@ -89,6 +118,8 @@ class AverageDivisor {
   const PoolKernels<T>& kernels_;
   std::vector<Run> runs_;
   std::vector<Table> tables_;
+  std::vector<T> column_shares_, row_shares_;  // of all columns, and of all rows; empty: too large
+  bool has_exact_inverses_ = false;
 };
 
 }  // namespace convpool

@@ -8,6 +8,7 @@
 #include "pooling/plan.hpp"
 #include "pooling/power.hpp"
 #include "pooling/side_by_side.hpp"
+#include "pooling/small_windows.hpp"
 #include "pooling/window_reduction.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
@@ -49,6 +50,7 @@ class ExtremeSink {
     if constexpr (std::is_same_v<P, I>) return indices_ + offset;
     else return nullptr;
   }
+  void prepare(SmallWindows<V>&, Index, Index) const noexcept {}
   void finish(const FinishedRows<V>& rows) const noexcept {
     for (Index y = 0; y < rows.y.count; ++y) {
       const Index offset = rows.offset + y * rows.output_pitch;
@@ -74,9 +76,13 @@ void reduce_extremes(const PoolGeometry& geometry, Extreme extreme, const T* inp
   const ReductionKernels<V>& reduction = has_positions
                                              ? (is_max ? kernels.max_with_positions : kernels.min_with_positions)
                                              : (is_max ? kernels.max : kernels.min);
+  const ExtremeSink<T, V, I> sink(output, indices);
+  if constexpr (Convert::kIsCopy) {
+    if (const auto kernel = small_windows_kernel(view, reduction))
+      return run_small_windows(view, kernel, worst_value<V>(extreme), has_positions, sink, input, num_threads);
+  }
   const RowReducer<T, V, Convert> rows(view, kernels, reduction, has_positions, true, {}, worst_value<V>(extreme));
-  run_windows<V>(view, rows, reduction, kernels.lanes, has_positions, ExtremeSink<T, V, I>(output, indices), input,
-                 num_threads);
+  run_windows<V>(view, rows, reduction, kernels.lanes, has_positions, sink, input, num_threads);
 }
 
 template <class T, class I>

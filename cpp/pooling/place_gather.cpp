@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "pooling/pool_view.hpp"
+#include "pooling/row_bands.hpp"
 #include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -12,36 +12,7 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kTaskElements = 16 * 1024;
-constexpr Index kTasksPerThread = 4;
-
-// Input rows of one task.
-struct Band {
-  Index outer, z;
-  Range y;
-};
-
-class BandCut {
- public:
-  BandCut(const PoolView& view, int threads) : view_(view), rows_(view.axes[1].targets) {
-    while (rows_ > 1 && rows_ * view.axes[2].targets * view.inner > kTaskElements) rows_ = ceil_divide(rows_, 2);
-    while (threads > 1 && rows_ > 1 && tasks() < kTasksPerThread * threads) rows_ = ceil_divide(rows_, 2);
-  }
-
-  Index tasks() const noexcept { return view_.outers * view_.axes[0].targets * row_blocks(); }
-  Band band(Index task) const noexcept {
-    const Index first = task % row_blocks() * rows_, plane = task / row_blocks();
-    return {plane / view_.axes[0].targets,
-            plane % view_.axes[0].targets,
-            {first, std::min(rows_, view_.axes[1].targets - first)}};
-  }
-
- private:
-  Index row_blocks() const noexcept { return ceil_divide(view_.axes[1].targets, rows_); }
-
-  const PoolView& view_;
-  Index rows_;
-};
+constexpr Index kBandElements = 16 * 1024;
 
 // Channels last: lanes are channels, and everything is read where it lies.
 template <class T>
@@ -58,7 +29,8 @@ class ChannelGatherer {
     return static_cast<std::size_t>(view_.axes[0].most_reads * view_.axes[1].most_reads) * sizeof(Index);
   }
 
-  void run(const Band& band, const T* gradients, const std::int32_t* places, T* out, std::byte* memory) const noexcept {
+  void run(const RowBand& band, const T* gradients, const std::int32_t* places, T* out,
+           std::byte* memory) const noexcept {
     Index* rows = reinterpret_cast<Index*>(memory);
     const Index source = band.outer * view_.source_plane(), target = band.outer * view_.target_plane();
     for (Index y = band.y.first; y < band.y.stop(); ++y) {
@@ -106,12 +78,13 @@ void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const 
                       int num_threads) {
   const PoolView view = backward_view(geometry);
   if (view.outers == 0) return;
-  const BandCut cut(view, num_threads > 0 ? num_threads : default_threads());
+  const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
   const ChannelGatherer<T> gather(*selected_kernels(), view);
-  const int workers = worker_count(num_threads, cut.tasks(), view.elements());
+  const int workers = worker_count(num_threads, bands.tasks(), view.elements());
   const Workspace memory(workers, gather.scratch_bytes());
-  parallel_for(cut.tasks(), workers, [&](Index task, int worker) {
-    gather.run(cut.band(task), grad_output, indices, grad_input, memory.of(worker));
+  parallel_for(bands.tasks(), workers, [&](Index task, int worker) {
+    bands.each(task,
+               [&](const RowBand& band) { gather.run(band, grad_output, indices, grad_input, memory.of(worker)); });
   });
 }
 
@@ -120,30 +93,33 @@ template void gather_gradients(const PoolGeometry&, const double*, const std::in
 
 bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, int num_threads) {
   const PoolView view = forward_view(geometry);
+  if (view.outers == 0) return true;
   const ViewAxis &deep = view.axes[0], &high = view.axes[1], &wide = view.axes[2];
-  std::vector<std::int32_t> first, last;
+  const auto narrow = [](Index value) { return static_cast<std::int32_t>(value); };
+  std::vector<std::int32_t> starts, lengths, first, counts;
   for (const Range& reads : wide.reads) {
-    first.insert(first.end(), static_cast<std::size_t>(view.inner), static_cast<std::int32_t>(reads.first));
-    last.insert(last.end(), static_cast<std::size_t>(view.inner), static_cast<std::int32_t>(reads.stop() - 1));
+    starts.insert(starts.end(), static_cast<std::size_t>(view.inner), narrow(reads.first));
+    lengths.insert(lengths.end(), static_cast<std::size_t>(view.inner), narrow(reads.count));
+  }
+  for (const Range& reads : high.reads) {
+    first.push_back(narrow(reads.first * wide.sources));
+    counts.push_back(narrow(reads.count));
   }
   const KernelTable& table = *selected_kernels();
-  const Index columns = wide.targets * view.inner, rows = deep.targets * high.targets, all = view.outers * rows;
-  const Index at_once = std::max<Index>(kTaskElements / columns, 1), tasks = ceil_divide(all, at_once);
-  const int workers = worker_count(num_threads, tasks, all * columns);
-  const Index most_rows = view.most_rows();
-  const Workspace memory(workers, static_cast<std::size_t>(most_rows) * sizeof(std::int32_t));
-  std::vector<char> is_inside(static_cast<std::size_t>(tasks), true);  // of every task
-  parallel_for(tasks, workers, [&](Index task, int worker) {
-    std::int32_t* positions = reinterpret_cast<std::int32_t*>(memory.of(worker));
-    for (Index row = task * at_once; row < std::min(all, (task + 1) * at_once); ++row) {
-      const Range &z = deep.of(row % rows / high.targets), &y = high.of(row % high.targets);
-      Index count = 0;
-      for (Index tz = 0; tz < z.count; ++tz)
-        for (Index ty = 0; ty < y.count; ++ty)
-          positions[count++] = static_cast<std::int32_t>(((z.first + tz) * high.sources + y.first + ty) * wide.sources);
-      if (!table.are_inside({columns, indices + row * columns, first.data(), last.data(), positions, count}))
+  const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
+  const Index plane = high.sources * wide.sources, columns = wide.targets * view.inner;
+  const int workers = worker_count(num_threads, bands.tasks(), view.outers * view.target_plane());
+  std::vector<char> is_inside(static_cast<std::size_t>(bands.tasks()), true);
+  parallel_for(bands.tasks(), workers, [&](Index task, int) {
+    bands.each(task, [&](const RowBand& band) {
+      const Range& planes = deep.of(band.z);
+      const std::int32_t* places =
+          indices + ((band.outer * deep.targets + band.z) * high.targets + band.y.first) * columns;
+      if (!table.are_inside({band.y.count, columns, places, first.data() + band.y.first, counts.data() + band.y.first,
+                             narrow(wide.sources), planes.count, narrow(plane), starts.data(), lengths.data(),
+                             narrow(planes.first * plane)}))
         is_inside[static_cast<std::size_t>(task)] = false;
-    }
+    });
   });
   return std::all_of(is_inside.begin(), is_inside.end(), [](char each) { return each; });
 }

@@ -2,7 +2,6 @@
 //
 //   phases    rows are copied behind padding, split by stride phase, so that every tap of all windows is a run of
 //             neighbours; several rows are then one long run. Lanes are windows (and channels, where there are few).
-//   tiles     (one channel) windows without padding that do not overlap, at small strides: read where they lie.
 //   channels  each window reduces its real taps; lanes are channels.
 //   segments  (one channel) each window is a run of neighbours of its own: adaptive windows, few or far apart.
 //
@@ -57,7 +56,7 @@ class RowReducer {
   }
 
  private:
-  enum class Method { phases, tiles, channels, segments };
+  enum class Method { phases, channels, segments };
   static constexpr Index kLineBytes = 8 * 1024;
 
   Method choose() const noexcept;
@@ -120,7 +119,7 @@ RowReducer<T, V, Convert>::RowReducer(const PoolView& view, const PoolKernels<V>
       taps_(axis_.is_adaptive ? axis_.largest_window() : axis_.kernel),
       partial_(method_ == Method::phases && axis_.stride == 1 ? taps_ : 0, axis_.dilation * width_,
                static_cast<P>(axis_.dilation), is_idempotent, has_positions) {
-  if (method_ == Method::phases || method_ == Method::tiles) make_phases();
+  if (method_ == Method::phases) make_phases();
   for (Index window = 0; window < axis_.output && method_ == Method::segments; ++window) {
     first_.push_back(view.axes[2].of(window).first);
     counts_.push_back(view.axes[2].of(window).count);
@@ -135,11 +134,6 @@ typename RowReducer<T, V, Convert>::Method RowReducer<T, V, Convert>::choose() c
     return is_narrow && axis_.kernel_extent() <= kLongWindow ? Method::phases : Method::channels;
   }
   if (axis_.is_adaptive) return Method::segments;
-  constexpr Index kMostStep = 4;
-  const bool is_tiled = axis_.dilation == 1 && axis_.stride > 1 && axis_.stride <= kMostStep &&
-                        axis_.kernel <= axis_.stride && axis_.pad_low == 0 &&
-                        (axis_.output - 1) * axis_.stride + axis_.kernel <= axis_.input;
-  if (is_tiled && Convert::kIsCopy) return Method::tiles;
   const bool is_sparse = axis_.stride >= kFarApart || (axis_.output < 4 && axis_.kernel >= kFarApart);
   return axis_.dilation == 1 && (is_sparse || axis_.kernel > kLongWindow) ? Method::segments : Method::phases;
 }
@@ -216,10 +210,6 @@ void RowReducer<T, V, Convert>::reduce(const T* input, Index first, Index count,
                                        const Scratch& scratch, V* out, P* positions) const noexcept {
   const T* rows = input + first * row_elements_;
   if (method_ == Method::phases) return reduce_phases(rows, count, block, pitch, scratch, out, positions);
-  if constexpr (Convert::kIsCopy)
-    if (method_ == Method::tiles)
-      return reduction_.tiles({count, block.columns, taps_, axis_.stride, rows + block.column * axis_.stride,
-                               row_elements_, out, positions, pitch});
   for (Index row = 0; row < count; ++row) {
     P* places = positions == nullptr ? nullptr : positions + row * pitch;
     if (method_ == Method::channels)

@@ -10,6 +10,7 @@
 #include "pooling/plan.hpp"
 #include "pooling/power.hpp"
 #include "pooling/side_by_side.hpp"
+#include "pooling/small_windows.hpp"
 #include "pooling/whole_planes.hpp"
 #include "pooling/window_reduction.hpp"
 #include "reference/pooling.hpp"
@@ -20,6 +21,25 @@ namespace convpool {
 namespace {
 
 constexpr Index kMostUneven = 32;  // elements of a row of uneven windows that is worth a transpose
+
+// Averages of small windows, which the kernel divides. Output is written directly.
+template <class T>
+class SmallAverageSink {
+ public:
+  SmallAverageSink(const AverageDivisor<T>& divisor, T* output) : divisor_(divisor), output_(output) {}
+
+  T* place(Index offset) const noexcept { return output_ + offset; }
+  LanePosition<T>* place_positions(Index) const noexcept { return nullptr; }
+  void prepare(SmallWindows<T>& windows, Index z, Index y) const noexcept { divisor_.divide_in(windows, z, y); }
+  void finish(const FinishedRows<T>& rows) const noexcept {
+    if constexpr (std::is_floating_point_v<T>)
+      if (!divisor_.is_small()) divisor_.divide_rows(rows.z, rows.y, rows.block, rows.values, rows.pitch);
+  }
+
+ private:
+  const AverageDivisor<T>& divisor_;
+  T* output_;
+};
 
 // T: stored, V: summed. Whole numbers are not divided: their divisor is 1.
 template <class T, class V>
@@ -111,8 +131,12 @@ void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, i
       return reduce_planes<T>(view, kernels.sum, input, output, nullptr, divide, num_threads);
     }
   }
-  const RowReducer<T, V, Widen<T>> rows(view, kernels, kernels.sum, false, false, {}, V{0});
   const AverageDivisor<V> divisor(view, kernels);
+  if constexpr (std::is_same_v<T, V>) {
+    if (const auto kernel = small_windows_kernel(view, kernels.sum))
+      return run_small_windows(view, kernel, V{0}, false, SmallAverageSink<T>(divisor, output), input, num_threads);
+  }
+  const RowReducer<T, V, Widen<T>> rows(view, kernels, kernels.sum, false, false, {}, V{0});
   run_windows<V>(view, rows, kernels.sum, kernels.lanes, false, AverageSink<T, V>(divisor, output), input, num_threads);
 }
 
