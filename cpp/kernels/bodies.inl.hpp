@@ -31,5 +31,7 @@ constexpr KernelTable make_table(const char* isa) {
           make_pool_kernels<std::uint32_t>(),
           make_pool_kernels<std::uint64_t>(),
           are_inside,
+          are_below<std::int32_t>,
+          are_below<std::int64_t>,
           fma_peak};
 }

@@ -55,12 +55,21 @@ static void gather_channels(const ChannelGather<T>& g) {
 }
 
 // All lanes or-ed together.
-template <int Half = kLanes<std::int32_t> / 2>
-static inline __attribute__((always_inline)) std::int32_t any_lane(Vector<std::int32_t> mask) {
+template <class I, int Half = kLanes<I> / 2>
+static inline __attribute__((always_inline)) I any_lane(Vector<I> mask) {
   if constexpr (Half == 0) return mask[0];
-  else
-    return any_lane<Half / 2>(mask |
-                              upper_half<std::int32_t, Half>(mask, typename LaneList<kLanes<std::int32_t>>::type{}));
+  else return any_lane<I, Half / 2>(mask | upper_half<I, Half>(mask, typename LaneList<kLanes<I>>::type{}));
+}
+
+// A negative number is a huge unsigned one.
+template <class I>
+static bool are_below(Index count, const I* numbers, I bound) {
+  Vector<I> is_outside{};
+  for_each_vector<I>(count, [&](auto part, Index lane) {
+    const Vector<I> number = part.load(numbers + lane);
+    is_outside |= (number < 0) | (number >= bound);
+  });
+  return any_lane<I>(is_outside) == 0;
 }
 
 // As an unsigned number, the distance from the first column is less than a window's length in the row that holds the
@@ -83,5 +92,5 @@ static bool are_inside(const PlaceCheck& check) {
       is_outside |= part.keep((Vector<std::int32_t>)(least >= (Unsigned)part.load(check.lengths + lane)));
     });
   }
-  return any_lane(is_outside) == 0;
+  return any_lane<std::int32_t>(is_outside) == 0;
 }

@@ -291,6 +291,8 @@ struct KernelTable {
   PoolKernels<std::uint32_t> pool_u32;
   PoolKernels<std::uint64_t> pool_u64;
   bool (*are_inside)(const PlaceCheck& check);
+  bool (*are_below_i32)(Index count, const std::int32_t* numbers, std::int32_t bound);  // 0 <= each < bound; bound >= 1
+  bool (*are_below_i64)(Index count, const std::int64_t* numbers, std::int64_t bound);
   double (*fma_peak)(std::int64_t rounds);  // runs register-only multiply-adds; returns how many flops they were
 };
 

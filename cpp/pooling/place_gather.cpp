@@ -80,7 +80,9 @@ void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const 
   if (view.outers == 0) return;
   const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
   const ChannelGatherer<T> gather(*selected_kernels(), view);
-  const int workers = worker_count(num_threads, bands.tasks(), view.elements());
+  Index comparisons = geometry.output.elements();
+  for (const Axis& axis : geometry.axes) comparisons *= axis.largest_window();
+  const int workers = worker_count(num_threads, bands.tasks(), geometry.input.elements() + comparisons / 2);
   const Workspace memory(workers, gather.scratch_bytes());
   parallel_for(bands.tasks(), workers, [&](Index task, int worker) {
     bands.each(task,

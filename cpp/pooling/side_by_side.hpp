@@ -36,21 +36,25 @@ class PlaneBlocks {
     at_once_ = std::max(at_once_, kFewestChannels);
   }
 
-  // body(the block as a problem with channels last, its first plane, scratch for arrays of the block).
+  // body(the block as a problem with channels last, its first plane, scratch for arrays of the block), for several
+  // blocks at a time; what the body starts is serial then.
   template <class Body>
   void each(Body&& body) const {
     const Index elements = 2 * at_once_ * (geometry_.input.plane() + geometry_.output.plane());
-    const Workspace memory(1, static_cast<std::size_t>(elements) * sizeof(T) + 4 * kAlignment);
-    for (Index first = 0; first < planes_; first += at_once_) {
+    const Index tasks = ceil_divide(planes_, at_once_);
+    const int workers = worker_count(num_threads_, tasks, geometry_.input.elements() + geometry_.output.elements());
+    const Workspace memory(workers, static_cast<std::size_t>(elements) * sizeof(T) + 4 * kAlignment);
+    parallel_for_each_or_throw(tasks, workers, [&](Index task, int worker) {
+      const Index first = task * at_once_;
       PoolGeometry block = geometry_;
       for (Extents* extents : {&block.input, &block.output}) {
         extents->layout = Layout::channels_last;
         extents->batch = 1;
         extents->channels = std::max(std::min(at_once_, planes_ - first), kFewestChannels);
       }
-      Carver carver(memory.of(0));
+      Carver carver(memory.of(worker));
       body(block, first, carver);
-    }
+    });
   }
 
   // `extents` are the block's, of the array in question; U is T or an index type.

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "geometry/error.hpp"
 #include "pooling/plane_scatter.hpp"
 #include "pooling/pooling.hpp"
+#include "runtime/isa.hpp"
 #include "runtime/workspace.hpp"
 
 namespace convpool {
@@ -85,10 +87,32 @@ void max_unpool_backward(const UnpoolGeometry& geometry, const T* grad_output, c
 
 namespace {
 
+constexpr std::int64_t kPiece = 1 << 16;
+
+// Whether all indices lie in [0, plane); false as well for types that have no kernel.
+template <class From>
+bool are_below(const From* indices, std::int64_t count, std::int64_t plane, int num_threads) {
+  const KernelTable* table = selected_kernels();
+  if constexpr (std::is_same_v<From, std::int32_t> || std::is_same_v<From, std::int64_t>) {
+    if (table == nullptr || plane > std::numeric_limits<From>::max()) return false;
+    const std::int64_t pieces = ceil_divide(count, kPiece);
+    std::vector<char> is_below(static_cast<std::size_t>(pieces));
+    parallel_for(pieces, worker_count(num_threads, pieces, count), [&](std::int64_t piece, int) {
+      const From* first = indices + piece * kPiece;
+      const std::int64_t some = std::min(kPiece, count - piece * kPiece);
+      char& found = is_below[static_cast<std::size_t>(piece)];
+      if constexpr (sizeof(From) == 4) found = table->are_below_i32(some, first, static_cast<From>(plane));
+      else found = table->are_below_i64(some, first, plane);
+    });
+    return std::all_of(is_below.begin(), is_below.end(), [](char each) { return each; });
+  } else {
+    return false;
+  }
+}
+
 // Least and largest index, 0 included.
 template <class From>
 std::pair<From, From> extremes(const From* indices, std::int64_t count, int num_threads) {
-  constexpr std::int64_t kPiece = 1 << 16;
   const std::int64_t pieces = ceil_divide(count, kPiece);
   std::vector<std::pair<From, From>> found(static_cast<std::size_t>(pieces));
   parallel_for(pieces, worker_count(num_threads, pieces, count), [&](std::int64_t piece, int) {
@@ -109,14 +133,14 @@ std::pair<From, From> extremes(const From* indices, std::int64_t count, int num_
 template <class From, class I>
 void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane, I* target,
                     int num_threads) {
-  const auto [least, largest] = extremes(indices, count, num_threads);
-  const auto require_inside = [&](From index) {
-    // A negative index is a huge unsigned one.
-    if (static_cast<std::uint64_t>(index) < static_cast<std::uint64_t>(plane)) return;
-    reject(function, "indices", "inside the spatial plane [0, " + std::to_string(plane) + ")", std::to_string(index));
-  };
-  require_inside(least);
-  require_inside(largest);
+  if (!are_below(indices, count, plane, num_threads)) {
+    const auto [least, largest] = extremes(indices, count, num_threads);
+    for (const From index : {least, largest}) {
+      // A negative index is a huge unsigned one.
+      if (static_cast<std::uint64_t>(index) < static_cast<std::uint64_t>(plane)) continue;
+      reject(function, "indices", "inside the spatial plane [0, " + std::to_string(plane) + ")", std::to_string(index));
+    }
+  }
   for (std::int64_t i = 0; i < count && target != nullptr; ++i) target[i] = static_cast<I>(indices[i]);
 }
 

@@ -303,7 +303,10 @@ void run_windows(const PoolView& view, const Reducer& reducer, const ReductionKe
   if (view.outers == 0) return;
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const WindowReduction<Reducer, V, Sink> pass(view, reducer, reduction, vector_lanes, has_positions, sink, threads);
-  const int workers = worker_count(threads, pass.tasks(), view.elements());
+  constexpr Index kTall = 7;
+  // In elements moved: what is summed in another type is converted on both sides, tall windows are gone through twice.
+  const Index cost = !std::is_same_v<T, V> ? 4 : view.most_rows() > kTall ? 2 : 1;
+  const int workers = worker_count(threads, pass.tasks(), cost * view.elements());
   const Workspace memory(workers, pass.scratch_bytes());
   parallel_for(pass.tasks(), workers, [&](Index task, int worker) { pass.run(source, task, memory.of(worker)); });
 }

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace convpool {
 
@@ -35,6 +37,24 @@ void parallel_for(std::int64_t tasks, int workers, Body&& body) {
     (*static_cast<Plain*>(context))(task, worker);
   };
   detail::run_tasks(tasks, workers, call, &body);
+}
+
+// The same for a body that may throw: the exception of the first worker that met one is thrown when all are done; a
+// worker leaves its further tasks out.
+template <class Body>
+void parallel_for_each_or_throw(std::int64_t tasks, int workers, Body&& body) {
+  std::vector<std::exception_ptr> failures(static_cast<std::size_t>(workers));
+  parallel_for(tasks, workers, [&](std::int64_t task, int worker) {
+    std::exception_ptr& failure = failures[static_cast<std::size_t>(worker)];
+    if (failure != nullptr) return;
+    try {
+      body(task, worker);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& failure : failures)
+    if (failure != nullptr) std::rethrow_exception(failure);
 }
 
 }  // namespace convpool
