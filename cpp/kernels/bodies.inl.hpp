@@ -13,6 +13,7 @@
 #include "kernels/quotient.inl.hpp"
 #include "kernels/pooling_windows.inl.hpp"
 #include "kernels/pooling_gather.inl.hpp"
+#include "kernels/pooling_spread.inl.hpp"
 #include "kernels/pooling.inl.hpp"
 #include "kernels/probe.inl.hpp"
 

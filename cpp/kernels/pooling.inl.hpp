@@ -78,6 +78,7 @@ constexpr PoolKernels<T> make_pool_kernels() {
     kernels.divide_each = divide_each<T>;
     kernels.sum_of_ties = sum_of_ties<T>;
     kernels.gather_channels = gather_channels<T>;
+    kernels.window_spreads = window_spreads<T>();
   }
   return kernels;
 }

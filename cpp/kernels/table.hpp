@@ -242,6 +242,28 @@ struct ChannelGather {
   Index out_pitch;
 };
 
+// Gradients of averages over small windows, whose kernel and stride are those of the kernel called: rows [first_row,
+// + rows) of a plane of `columns` columns. A gradient is divided by row_shares[its row] * column_shares[its column],
+// whole numbers of a product up to 4096. `shift` = padding / stride of a row.
+template <class T>
+struct WindowSpread {
+  Index first_row, rows, columns;
+  const T* gradients;
+  Index window_rows, windows;  // windows of a row
+  Index row_padding, shift;
+  const T* column_shares;
+  const T* row_shares;
+  bool has_exact_inverses;  // all of them are powers of two
+  T* out;                   // the plane
+};
+template <class T>
+struct WindowSpreadKernels {
+  using Function = void (*)(const WindowSpread<T>& spread);
+  // [kernel - 1][stride - 1][padding % stride], or null; for windows as high as wide, and of one row.
+  Function square[kMostSmallKernel][kMostSmallKernel][kMostSmallKernel];
+  Function flat[kMostSmallKernel][kMostSmallKernel][kMostSmallKernel];
+};
+
 // Whether every place lies in its window: the windows of row r reach over counts[r] rows y_step apart from first[r] on,
 // in `depth` planes z_step apart; window i of a row over the columns [starts[i], + lengths[i]).
 struct PlaceCheck {
@@ -272,6 +294,7 @@ struct PoolKernels {
   void (*divide_each)(Index count, const T* source, const T* divisors, const T* inverses, T* target);
   void (*sum_of_ties)(const TieTaps<T>& ties);
   void (*gather_channels)(const ChannelGather<T>& gather);
+  WindowSpreadKernels<T> window_spreads;
 };
 
 // ---- all of one instruction set ----

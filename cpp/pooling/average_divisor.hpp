@@ -17,14 +17,13 @@ class AverageDivisor {
     if (std::is_floating_point_v<T> && view.inner == 1) make_shares();
   }
 
-  // Whether kernels can divide; then divide_in() tells one how, from row (z, y) on.
+  // Whether kernels can divide: the divisor of window (z, y, x) is row_shares(z, y)[0] * column_shares()[x].
   bool is_small() const noexcept { return !column_shares_.empty(); }
-  void divide_in(SmallWindows<T>& windows, Index z, Index y) const noexcept {
-    if (!is_small()) return;
-    windows.column_shares = column_shares_.data();
-    windows.row_shares = row_shares_.data() + z * static_cast<Index>(view_.shares[1].size()) + y;
-    windows.has_exact_inverses = has_exact_inverses_;
+  const T* column_shares() const noexcept { return is_small() ? column_shares_.data() : nullptr; }
+  const T* row_shares(Index z, Index y) const noexcept {
+    return row_shares_.data() + z * static_cast<Index>(view_.shares[1].size()) + y;
   }
+  bool has_exact_inverses() const noexcept { return has_exact_inverses_; }
 
   // target[i] = source[i] / divisor of window (z, y, column), for `columns` windows of `lanes` channels each. In place
   // too. Windows at a border average over fewer elements; neighbours of one divisor are divided together.

@@ -8,6 +8,7 @@
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/row_spreader.hpp"
+#include "pooling/small_spread.hpp"
 #include "pooling/side_by_side.hpp"
 #include "pooling/whole_planes.hpp"
 #include "reference/pooling.hpp"
@@ -129,6 +130,8 @@ void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* gr
   const PoolView view = backward_view(geometry);
   const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
   const AverageDivisor<T> divisor(view, kernels);
+  if (const auto kernel = divisor.is_small() ? window_spread_kernel(view, kernels.window_spreads) : nullptr)
+    return run_window_spread(view, kernel, divisor, grad_output, grad_input, num_threads);
   const AverageScale<T> scale(divisor);
   const RowSpreader<T, T, AverageScale<T>> rows(view, kernels, scale);
   run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T>(grad_input), grad_output, num_threads);

@@ -30,7 +30,12 @@ class SmallAverageSink {
 
   T* place(Index offset) const noexcept { return output_ + offset; }
   LanePosition<T>* place_positions(Index) const noexcept { return nullptr; }
-  void prepare(SmallWindows<T>& windows, Index z, Index y) const noexcept { divisor_.divide_in(windows, z, y); }
+  void prepare(SmallWindows<T>& windows, Index z, Index y) const noexcept {
+    if (!divisor_.is_small()) return;
+    windows.column_shares = divisor_.column_shares();
+    windows.row_shares = divisor_.row_shares(z, y);
+    windows.has_exact_inverses = divisor_.has_exact_inverses();
+  }
   void finish(const FinishedRows<T>& rows) const noexcept {
     if constexpr (std::is_floating_point_v<T>)
       if (!divisor_.is_small()) divisor_.divide_rows(rows.z, rows.y, rows.block, rows.values, rows.pitch);

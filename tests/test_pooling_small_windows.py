@@ -1,0 +1,107 @@
+"""Small windows, for which rows go straight from input to output: every kernel, stride, border and tail."""
+
+from __future__ import annotations
+
+import convpool
+import numpy as np
+import pytest
+from convpool import reference
+from oracle import same_bits
+
+# (kernel, stride) along a row that have a kernel of their own, and one that has none.
+SMALL = [(2, 1), (3, 1), (2, 2), (3, 2), (3, 3), (4, 4), (4, 2)]
+WIDTHS = (5, 16, 31, 32, 33, 47, 64, 65, 70, 131)
+each_window = pytest.mark.parametrize(("kernel", "stride"), SMALL)
+each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def windows(kernel, stride, width):
+    """One dimension, square windows at every padding, taller ones, and depth; rows of `width`."""
+    for low in range(kernel // 2 + 1):
+        for high in range(kernel // 2 + 1):
+            yield (2, 3, width), {"kernel_size": kernel, "stride": stride, "padding": ((low, high),)}
+            square = {
+                "kernel_size": kernel,
+                "stride": stride,
+                "padding": ((high, low), (low, high)),
+                "ceil_mode": low > 0,
+            }
+            yield (2, 3, 11, width), square
+    yield (1, 3, 11, width), {"kernel_size": (5, kernel), "stride": (2, stride), "padding": (2, 1)}
+    yield (1, 3, 11, width), {"kernel_size": (2, kernel), "stride": (3, stride), "dilation": (2, 1)}
+    yield (1, 2, 4, 7, width), {"kernel_size": kernel, "stride": stride, "padding": 1}
+    yield (1, 2, 5, 7, width), {"kernel_size": (2, 3, kernel), "stride": (3, 1, stride), "padding": (0, 1, 1)}
+
+
+def problems(kernel, stride, dtype, values):
+    random = np.random.default_rng([kernel, stride])
+    for width in WIDTHS:
+        for shape, window in windows(kernel, stride, width):
+            yield random.choice(np.asarray(values, dtype), shape), window
+
+
+@each_window
+@each_type
+def test_extremes_and_their_places(isa, kernel, stride, dtype):
+    for x, window in problems(kernel, stride, dtype, [-np.inf, -1, -0.0, 0.0, 1, np.nan]):
+        for name in ("max_pool", "min_pool"):
+            found = getattr(convpool, name)(x, **window, return_indices=True)
+            expected = getattr(reference, name)(x, **window, return_indices=True)
+            same_bits(found.output, expected.output)
+            same_bits(found.indices, expected.indices)
+            same_bits(getattr(convpool, name)(x, **window), expected.output)
+
+
+@each_window
+def test_bytes(isa, kernel, stride):
+    for x, window in problems(kernel, stride, np.uint8, range(256)):
+        same_bits(convpool.max_pool(x, **window), reference.max_pool(x, **window))
+        same_bits(convpool.min_pool(x, **window), reference.min_pool(x, **window))
+
+
+def averages(x, window):
+    """The keywords of every divisor that an average has, whole numbers up to 4096 and above."""
+    yield window
+    if "dilation" not in window:
+        yield {**window, "count_include_pad": False}
+    yield {**window, "divisor_override": 5000}
+
+
+@each_window
+@each_type
+def test_averages(isa, kernel, stride, dtype):
+    for x, window in problems(kernel, stride, dtype, [-3, -0.0, 2, 7]):
+        for keywords in averages(x, window):
+            same_bits(convpool.avg_pool(x, **keywords) + dtype(0), reference.avg_pool(x, **keywords) + dtype(0))
+
+
+@each_window
+@each_type
+def test_gradients_of_averages(isa, kernel, stride, dtype):
+    """Gradients that every divisor divides: products of up to 5, 4 and 3 elements, and 5000."""
+    for x, window in problems(kernel, stride, dtype, [1]):
+        for keywords in averages(x, window):
+            shape = reference.avg_pool(x, **keywords).shape
+            divisor = keywords.get("divisor_override", 15120)
+            gradient = (np.random.default_rng(3).integers(-5, 6, shape) * divisor).astype(dtype)
+            expected = reference.avg_pool_backward(gradient, x.shape, **keywords)
+            same_bits(convpool.avg_pool_backward(gradient, x.shape, **keywords) + dtype(0), expected + dtype(0))
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_and_batches_do_not_change_a_bit(isa, threads):
+    """Bands of one large plane, and several planes a task; a small image alone takes other loops than in a batch."""
+    random = np.random.default_rng(5)
+    for shape in [(1, 1, 700, 301), (40, 3, 15, 17)]:
+        x = random.standard_normal(shape).astype(np.float32)
+        for window in (
+            {"kernel_size": 3, "stride": 2, "padding": 1},
+            {"kernel_size": 2, "stride": 2},
+            {"kernel_size": 3, "stride": 1},
+        ):
+            found = convpool.avg_pool(x, **window, num_threads=threads)
+            same_bits(found, convpool.avg_pool(x, **window, num_threads=1))
+            gradient = convpool.avg_pool_backward(found, shape, **window, num_threads=threads)
+            same_bits(gradient, convpool.avg_pool_backward(found, shape, **window, num_threads=1))
+            same_bits(found[:1], convpool.avg_pool(x[:1], **window))
+            same_bits(gradient[:1], convpool.avg_pool_backward(found[:1], x[:1].shape, **window))
