@@ -61,7 +61,7 @@ class SpreadStrip {
 
   inline __attribute__((always_inline)) void run() {
     const Index above = s_.first_row + s_.row_padding - Rows;  // in padded rows, the last one not met any more
-    const Index covered = (s_.window_rows - 1) * RowStride + Rows - s_.row_padding;
+    const Index covered = s_.window_rows == 0 ? 0 : (s_.window_rows - 1) * RowStride + Rows - s_.row_padding;
     for (Index y = above < 0 ? 0 : above / RowStride + 1;; ++y) {
       const Index row = y * RowStride - s_.row_padding;
       if (row >= s_.first_row + s_.rows) return;
