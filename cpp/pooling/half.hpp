@@ -85,4 +85,10 @@ struct Widen {
   Computed<T> operator()(T value) const noexcept { return static_cast<Computed<T>>(value); }
 };
 
+// target[i] = source[i] in the target's type.
+template <class From, class To>
+void convert(const From* source, std::int64_t count, To* target) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) target[i] = static_cast<To>(source[i]);
+}
+
 }  // namespace convpool
