@@ -478,14 +478,17 @@ POOL_SCRATCH = """
     x, g, out = (np.full(shape, value, np.float32) for value in (1, 2, 3))
     x[..., ::3] = 5
     common = {"kernel_size": kernel, "stride": 1, "padding": kernel // 2, "layout": layout, "num_threads": 2}
-    window = common | {"out": out}
+    window, window16 = common | {"out": out}, common | {"out": out.astype(np.float16)}
+    g16 = g.astype(np.float16)
     indices = max_pool(x, **common, return_indices=True).indices  # starts the second thread, too
     print(json.dumps({
         "max_pool": kilobytes(lambda: max_pool(x, **window)),
         "max_pool with indices": kilobytes(lambda: max_pool(x, **window, return_indices=True)),
         "max_pool_backward with indices": kilobytes(lambda: max_pool_backward(g, shape, **window, indices=indices)),
+        "the same of float16": kilobytes(lambda: max_pool_backward(g16, shape, **window16, indices=indices)),
         "avg_pool": kilobytes(lambda: avg_pool(x, **window)),
         "avg_pool_backward": kilobytes(lambda: avg_pool_backward(g, shape, **window)),
+        "avg_pool_backward of float16": kilobytes(lambda: avg_pool_backward(g16, shape, **window16)),
         "lp_pool": kilobytes(lambda: lp_pool(x, 2, **window)),
         "lp_pool_backward": kilobytes(lambda: lp_pool_backward(g, x, g, 2, **window)),
     }))

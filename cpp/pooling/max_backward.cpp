@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "pooling/half.hpp"
+#include "pooling/half_scatter.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/place_gather.hpp"
@@ -72,8 +74,12 @@ void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indice
 template <class T, class I>
 void scatter_gradients(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                        int num_threads) {
-  scatter(geometry, grad_output, indices, grad_input, num_threads,
-          [](T& target, const T& gradient, Index) { target += gradient; });
+  if constexpr (kIsHalf<T>) {
+    scatter_halves(geometry, grad_output, indices, grad_input, num_threads);
+  } else {
+    scatter(geometry, grad_output, indices, grad_input, num_threads,
+            [](T& target, const T& gradient, Index) { target += gradient; });
+  }
 }
 
 // The part of a problem that has `count` planes (channels first) or one batch entry (channels last).
@@ -108,7 +114,7 @@ void for_each_slice(const PoolGeometry& geometry, int num_threads, Body&& body) 
 template <class T, class I>
 void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                     int num_threads) {
-  if constexpr (std::is_same_v<I, std::int32_t>) {
+  if constexpr (std::is_same_v<I, std::int32_t> && !kIsHalf<T>) {
     if (pays_gather(geometry)) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
   }
   scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
@@ -127,15 +133,20 @@ void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad
 template <class T>
 void tied_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, bool is_split,
                    T* grad_input, int num_threads) {
+  using V = Computed<T>;
   const KernelTable& table = *selected_kernels();
-  for_each_slice<T, T>(
-      geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, T* shares) {
-        const T* gradients = grad_output + to;
-        extreme_pool_forward<T, std::int32_t>(slice, extreme, input + from, maxima, nullptr, num_threads);
-        if (is_split)
-          gather_ties<T>(table, forward_view(slice), {maxima, input + from, nullptr, gradients, shares}, num_threads);
-        gather_ties<T>(table, backward_view(slice),
-                       {input + from, maxima, is_split ? shares : gradients, nullptr, grad_input + from}, num_threads);
+  for_each_slice<T, V>(
+      geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, V* shares) {
+        const T *values = input + from, *gradients = grad_output + to;
+        const PoolView inputs = backward_view(slice);
+        T* target = grad_input + from;
+        extreme_pool_forward<T, std::int32_t>(slice, extreme, values, maxima, nullptr, num_threads);
+        if (!is_split)
+          return gather_ties(table, inputs, TieArrays<T, T, T>{values, maxima, gradients, nullptr, target},
+                             num_threads);
+        gather_ties(table, forward_view(slice), TieArrays<T, T, V>{maxima, values, nullptr, gradients, shares},
+                    num_threads);
+        gather_ties(table, inputs, TieArrays<T, V, T>{values, maxima, shares, nullptr, target}, num_threads);
       });
 }
 
@@ -191,5 +202,9 @@ CONVPOOL_MAX_BACKWARD(float, std::int32_t)
 CONVPOOL_MAX_BACKWARD(float, std::int64_t)
 CONVPOOL_MAX_BACKWARD(double, std::int32_t)
 CONVPOOL_MAX_BACKWARD(double, std::int64_t)
+CONVPOOL_MAX_BACKWARD(Float16, std::int32_t)
+CONVPOOL_MAX_BACKWARD(Float16, std::int64_t)
+CONVPOOL_MAX_BACKWARD(BFloat16, std::int32_t)
+CONVPOOL_MAX_BACKWARD(BFloat16, std::int64_t)
 
 }  // namespace convpool

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pooling/half.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -80,10 +81,10 @@ struct Scratch {
   }
 };
 
-template <class T>
+template <class Arrays, class T>
 class TieTask {
  public:
-  TieTask(const PoolView& view, const PoolKernels<T>& kernels, const ConvKernels<T>& moves, const TieArrays<T>& arrays)
+  TieTask(const PoolView& view, const PoolKernels<T>& kernels, const ConvKernels<T>& moves, const Arrays& arrays)
       : view_(view), kernels_(kernels), moves_(moves), arrays_(arrays) {}
 
   void run(const Band& band, const Scratch<T>& scratch) const noexcept {
@@ -101,7 +102,7 @@ class TieTask {
     move_planes(
         band, view_.target_plane(), target_row(band), band.rows.count * view_.axes[2].targets,
         [&](Index rows, Index columns, T* wide, Index offset, Index row_stride, Index column_stride) {
-          moves_.move_block(rows, columns, wide, kernels_.lanes, 1, arrays_.out + offset, row_stride, column_stride);
+          move_block(rows, columns, wide, kernels_.lanes, 1, arrays_.out + offset, row_stride, column_stride);
         },
         scratch.out);
   }
@@ -122,20 +123,37 @@ class TieTask {
     else move(count, planes.count, wide, planes.outer * plane + first * view_.inner + planes.lane, view_.inner, 1);
   }
 
-  void load(const T* array, const Band& band, Index plane, Index first, Index count, T* wide) const noexcept {
+  // 16-bit elements become floats on the way in, and are rounded on the way out.
+  template <class From, class To>
+  void move_block(Index rows, Index columns, const From* source, Index source_row, Index source_column, To* target,
+                  Index target_row, Index target_column) const noexcept {
+    if constexpr (std::is_same_v<From, To>) {
+      moves_.move_block(rows, columns, source, source_row, source_column, target, target_row, target_column);
+    } else {
+      for (Index row = 0; row < rows; ++row)
+        for (Index column = 0; column < columns; ++column)
+          target[row * target_row + column * target_column] =
+              static_cast<To>(source[row * source_row + column * source_column]);
+    }
+  }
+
+  template <class Stored>
+  void load(const Stored* array, const Band& band, Index plane, Index first, Index count, T* wide) const noexcept {
     if (band.planes.count < kernels_.lanes) std::fill_n(wide, count * kernels_.lanes, T{0});
     move_planes(
         band, plane, first, count,
         [&](Index rows, Index columns, T* target, Index offset, Index row_stride, Index column_stride) {
-          moves_.move_block(rows, columns, array + offset, row_stride, column_stride, target, kernels_.lanes, 1);
+          move_block(rows, columns, array + offset, row_stride, column_stride, target, kernels_.lanes, 1);
         },
         wide);
   }
-  void load_source(const T* array, const Band& band, Index z, T* wide) const noexcept {
+  template <class Stored>
+  void load_source(const Stored* array, const Band& band, Index z, T* wide) const noexcept {
     const Index first = (z * view_.axes[1].sources + band.source_y.first) * view_.axes[2].sources;
     load(array, band, view_.source_plane(), first, band.source_y.count * view_.axes[2].sources, wide);
   }
-  void load_target(const T* array, const Band& band, T* wide) const noexcept {
+  template <class Stored>
+  void load_target(const Stored* array, const Band& band, T* wide) const noexcept {
     load(array, band, view_.target_plane(), target_row(band), band.rows.count * view_.axes[2].targets, wide);
   }
 
@@ -172,17 +190,19 @@ class TieTask {
   const PoolView& view_;
   const PoolKernels<T>& kernels_;
   const ConvKernels<T>& moves_;
-  const TieArrays<T>& arrays_;
+  const Arrays& arrays_;
 };
 
 }  // namespace
 
-template <class T>
-void gather_ties(const KernelTable& table, const PoolView& view, const TieArrays<T>& arrays, int num_threads) {
+template <class Key, class Value, class Out>
+void gather_ties(const KernelTable& table, const PoolView& view, const TieArrays<Key, Value, Out>& arrays,
+                 int num_threads) {
+  using T = Computed<Key>;
   if (view.outers == 0) return;
   const PoolKernels<T>& kernels = pool_kernels<T>(table);
   const TieCut cut(view, kernels.lanes, static_cast<Index>(sizeof(T)));
-  const TieTask<T> pass(view, kernels, conv_kernels<T>(table), arrays);
+  const TieTask<TieArrays<Key, Value, Out>, T> pass(view, kernels, conv_kernels<T>(table), arrays);
   Scratch<T> measure;
   const int workers = worker_count(num_threads, cut.tasks(), view.elements());
   const Workspace memory(workers, Scratch<T>::carve(Carver(), cut, measure));
@@ -193,7 +213,15 @@ void gather_ties(const KernelTable& table, const PoolView& view, const TieArrays
   });
 }
 
-template void gather_ties(const KernelTable&, const PoolView&, const TieArrays<float>&, int);
-template void gather_ties(const KernelTable&, const PoolView&, const TieArrays<double>&, int);
+#define CONVPOOL_TIES(Key, Value, Out) \
+  template void gather_ties(const KernelTable&, const PoolView&, const TieArrays<Key, Value, Out>&, int);
+#define CONVPOOL_HALF_TIES(T)                                       \
+  CONVPOOL_TIES(T, T, T)     /* "all" */                            \
+  CONVPOOL_TIES(T, T, float) /* "split": the share of every tie, */ \
+  CONVPOOL_TIES(T, float, T) /* and the sum of shares */
+CONVPOOL_TIES(float, float, float)
+CONVPOOL_TIES(double, double, double)
+CONVPOOL_HALF_TIES(Float16)
+CONVPOOL_HALF_TIES(BFloat16)
 
 }  // namespace convpool

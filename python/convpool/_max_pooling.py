@@ -165,7 +165,7 @@ def max_pool_backward(
 
     Parameters
     ----------
-    grad_output : ndarray of float32 or float64, shape of the forward output
+    grad_output : ndarray of float16, bfloat16, float32 or float64, shape of the forward output
     input : ndarray of grad_output's dtype, or a tuple of int
         That of the forward call. With ``indices`` its shape is enough: the activations need not be kept.
     kernel_size, stride, padding, dilation, ceil_mode, layout : as in the forward call
@@ -193,6 +193,7 @@ def max_pool_backward(
     Cost: one pass over the input's gradient and one over the output's. Scratch memory: with ``indices`` none (a copy of
     them if they are not int32); without, about 0.5 MB a thread or, if that is more, the
     forward result of one plane (channels last: of one image).
+    Numerics: 16-bit gradients are added up in float32, in 256 KB of scratch memory a thread, and rounded once.
     Source: the adjoint of `max_pool`; ``ties="all"`` is the ``mask == max`` rule of array libraries.
 
     Examples
