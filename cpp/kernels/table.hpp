@@ -216,7 +216,8 @@ struct RowSplit {
   T padding;
 };
 
-// The taps of one element for a vector of planes: rows at row_offsets[i] + column_offset, columns column_step apart.
+// The taps of one element for a vector of planes, whose sum is added to `out`: rows at row_offsets[i] + column_offset,
+// columns column_step apart.
 template <class T>
 struct TieTaps {
   const T *own, *keys, *values;
@@ -240,6 +241,7 @@ struct ChannelGather {
   Index window_step, position;
   T* out;
   Index out_pitch;
+  bool is_added;  // to what `out` holds
 };
 
 // Whether every place lies in its window: the windows of row r reach over counts[r] rows y_step apart from first[r] on,

@@ -1,14 +1,15 @@
 // Gradients of max pooling: every output's gradient goes to the place its index names.
 
 #include <algorithm>
-#include <memory>
 
+#include "pooling/blockwise_backward.hpp"
 #include "pooling/half.hpp"
 #include "pooling/half_scatter.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/place_gather.hpp"
 #include "pooling/plane_scatter.hpp"
+#include "pooling/recomputation.hpp"
 #include "pooling/tie_gather.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
@@ -18,7 +19,6 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kRecomputedBytes = 512 * 1024;  // a thread
 constexpr Index kMostBlockBytes = 256 * 1024;
 constexpr int kGroup = 4;              // planes that are scattered into together
 constexpr Index kGroupsPerThread = 2;  // below that planes are cut into bands
@@ -82,34 +82,6 @@ void scatter_gradients(const PoolGeometry& geometry, const T* grad_output, const
   }
 }
 
-// The part of a problem that has `count` planes (channels first) or one batch entry (channels last).
-PoolGeometry slice_of(const PoolGeometry& geometry, Index count) {
-  PoolGeometry slice = geometry;
-  for (Extents* extents : {&slice.input, &slice.output}) {
-    extents->batch = 1;
-    if (extents->layout == Layout::channels_first) extents->channels = count;
-  }
-  return slice;
-}
-
-// What the forward pass found is found again for a slice of the planes at a time, so that scratch stays near
-// kRecomputedBytes a thread. body(slice, input offset, output offset, pooled values, something else of their number).
-template <class T, class Extra, class Body>
-void for_each_slice(const PoolGeometry& geometry, int num_threads, Body&& body) {
-  const bool is_first = geometry.input.layout == Layout::channels_first;
-  const Index planes = geometry.input.batch * (is_first ? geometry.input.channels : 1);
-  if (planes == 0) return;
-  const Index plane_outputs = geometry.output.elements() / planes, plane_inputs = geometry.input.elements() / planes;
-  const Index budget = kRecomputedBytes * (num_threads > 0 ? num_threads : default_threads());
-  const Index fitting = budget / (plane_outputs * static_cast<Index>(sizeof(T) + sizeof(Extra)));
-  const Index step = is_first ? std::clamp<Index>(fitting, 1, planes) : 1;
-  const std::unique_ptr<T[]> values(new T[static_cast<std::size_t>(step * plane_outputs)]);
-  const std::unique_ptr<Extra[]> extra(new Extra[static_cast<std::size_t>(step * plane_outputs)]);
-  for (Index plane = 0; plane < planes; plane += step)
-    body(slice_of(geometry, std::min(step, planes - plane)), plane * plane_inputs, plane * plane_outputs, values.get(),
-         extra.get());
-}
-
 // `indices` lie in their own windows.
 template <class T, class I>
 void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
@@ -120,9 +92,15 @@ void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I*
   scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
 }
 
+Order order_of(Extreme extreme) { return extreme == Extreme::max ? Order::max : Order::min; }
+
 template <class T, class I>
 void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, T* grad_input,
                     int num_threads) {
+  if constexpr (!kIsHalf<T>) {
+    if (!fits_whole_outers<T, I>(geometry, num_threads))
+      return first_in_blocks(geometry, order_of(extreme), grad_output, input, grad_input, num_threads);
+  }
   for_each_slice<T, I>(geometry, num_threads,
                        [&](const PoolGeometry& slice, Index from, Index to, T* maxima, I* indices) {
                          extreme_pool_forward(slice, extreme, input + from, maxima, indices, num_threads);
@@ -134,11 +112,15 @@ template <class T>
 void tied_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, bool is_split,
                    T* grad_input, int num_threads) {
   using V = Computed<T>;
+  if constexpr (!kIsHalf<T>) {
+    if (!fits_whole_outers<T, T>(geometry, num_threads))
+      return ties_in_blocks(geometry, order_of(extreme), is_split, grad_output, input, grad_input, num_threads);
+  }
   const KernelTable& table = *selected_kernels();
   for_each_slice<T, V>(
       geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, V* shares) {
         const T *values = input + from, *gradients = grad_output + to;
-        const PoolView inputs = backward_view(slice);
+        const PoolView inputs = plain_backward_view(slice);
         T* target = grad_input + from;
         extreme_pool_forward<T, std::int32_t>(slice, extreme, values, maxima, nullptr, num_threads);
         if (!is_split)
@@ -178,15 +160,12 @@ GivenIndices<I> examine_indices(const PoolGeometry& geometry, const I* indices, 
 template <class T>
 void max_magnitude_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, T* grad_input,
                             int num_threads) {
+  if (!fits_whole_outers<T, std::int32_t>(geometry, num_threads))
+    return first_in_blocks(geometry, Order::magnitude, grad_output, input, grad_input, num_threads);
   for_each_slice<T, std::int32_t>(
       geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, std::int32_t* indices) {
         max_magnitude(slice, input + from, maxima, indices, num_threads);
-        const T* source = input + from;
-        scatter(slice, grad_output + to, indices, grad_input + from, num_threads,
-                [source](T& sum, const T& gradient, Index element) {
-                  const T value = source[element];
-                  sum += gradient * (value > 0 ? T{1} : value < 0 ? T{-1} : value);
-                });
+        scatter(slice, grad_output + to, indices, grad_input + from, num_threads, AddSigned<T>{input + from});
       });
 }
 

@@ -15,10 +15,11 @@ struct TieArrays {
   const Value* values;  // null: every tie counts 1
   const Key* dividend;  // not null: out = dividend / sum
   Out* out;
+  bool is_added = false;  // to what `out` holds
 };
 
-// A vector of planes is brought side by side, a band of target rows at a time; scratch for a band is near 256 KB, or
-// what one target row and the source rows it reads need.
+// A vector of planes is brought side by side, a band of target rows (or part of one) at a time, and the sources that a
+// band reads at once or, where windows are large, some after the other. Scratch memory is near 256 KB a thread.
 template <class Key, class Value, class Out>
 void gather_ties(const KernelTable& table, const PoolView& view, const TieArrays<Key, Value, Out>& arrays,
                  int num_threads);

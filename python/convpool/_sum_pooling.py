@@ -246,7 +246,7 @@ def lp_pool_backward(
     Notes
     -----
     NaN: as IEEE 754 says. Numerics: float64 until the result. Threads: every element has one order of summation.
-    Cost and scratch memory: as `lp_pool`.
+    Cost and scratch memory: as `lp_pool`; ``p = inf``: as `max_pool_backward` without indices.
     Source: the adjoint of `lp_pool`, with the subgradient 0 where the norm has no derivative.
 
     Examples
