@@ -216,14 +216,14 @@ struct RowSplit {
   T padding;
 };
 
-// The taps of one element for a vector of planes, whose sum is added to `out`: rows at row_offsets[i] + column_offset,
-// columns column_step apart.
+// The taps of one element for a vector of planes: rows at row_offsets[i] + column_offset, columns column_step apart.
 template <class T>
 struct TieTaps {
   const T *own, *keys, *values;
   const Index* row_offsets;
   Index rows, column_offset, columns, column_step;
   T* out;
+  bool is_added;  // to what `out` holds
 };
 
 // out[x] = sum of those gradients whose places name the position of column x, position + x, for `lanes` channels of

@@ -82,9 +82,12 @@ ViewAxis forward_axis(const Axis& window, Range windows) {
   }
   axis.window.output = windows.count;
   axis.window.pad_low -= windows.first * window.stride;  // below 0: the first of these windows begins further in
-  for (Index target = windows.first; target < windows.stop(); ++target) {
-    const WindowTaps taps = window.taps(target);
-    axis.reads.push_back({taps.first, taps.count});
+  axis.reads.resize(static_cast<std::size_t>(windows.count));
+  Index target = windows.first;
+  for (Range& reads : axis.reads) {
+    const WindowTaps taps = window.taps(target++);
+    reads.first = taps.first;
+    reads.count = taps.count;
   }
   return axis;
 }
@@ -98,10 +101,12 @@ ViewAxis backward_axis(const Axis& window, Range windows, Range targets) {
     axis.length = window.kernel;
     axis.begin = window.pad_low - (window.kernel - 1);
   }
-  for (Index target = targets.first; target < targets.stop(); ++target) {
-    const CoveringWindows covering = window.covering(target);
-    const Range reads = reads_within({covering.first, covering.count}, covering.step, windows);
-    axis.reads.push_back({reads.first - windows.first, reads.count});
+  axis.reads.resize(static_cast<std::size_t>(targets.count));
+  Index target = targets.first;
+  for (Range& reads : axis.reads) {
+    const CoveringWindows covering = window.covering(target++);
+    reads = reads_within({covering.first, covering.count}, covering.step, windows);
+    reads.first -= windows.first;
     axis.step = covering.step;  // the same for every position
   }
   return axis;
@@ -115,6 +120,10 @@ Range reads_within(Range reads, Index step, Range kept) noexcept {
 }
 
 Range ViewAxis::span(Range block) const noexcept {
+  if (length > 0 && block.count > 0) {  // both ends ascend
+    const Index begins = of(block.first).first;
+    return {begins, of(block.stop() - 1).stop() - begins};
+  }
   // The first reads do not always ascend: a dilated window may begin beyond its successor's first real tap.
   Index first = sources, stop = 0;
   for (Index target = block.first; target < block.stop(); ++target) {

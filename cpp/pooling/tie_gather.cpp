@@ -128,14 +128,16 @@ class TieTask {
   void run(const Band& band, const Scratch<T>& scratch) const noexcept {
     const Box targets = target_box(band);
     load(arrays_.own, band, targets, scratch.own);
-    if (arrays_.is_added) load(arrays_.out, band, targets, scratch.out);
-    else std::fill_n(scratch.out, targets.rows * targets.columns * kernels_.lanes, T{0});
+    bool is_added = arrays_.is_added;
+    if (is_added) load(arrays_.out, band, targets, scratch.out);
     cut_.for_each_chunk(band, [&](const Chunk& chunk) {
       load_chunk(arrays_.keys, band, chunk, scratch.keys);
       if (arrays_.values != nullptr) load_chunk(arrays_.values, band, chunk, scratch.values);
       else std::fill_n(scratch.values, chunk.rows.count * chunk.columns.count * kernels_.lanes, T{1});
-      for (Index row = 0; row < band.rows.count; ++row) sum_row(band, chunk, row, scratch);
+      for (Index row = 0; row < band.rows.count; ++row) sum_row(band, chunk, row, is_added, scratch);
+      is_added = true;
     });
+    if (!is_added) std::fill_n(scratch.out, targets.rows * targets.columns * kernels_.lanes, T{0});  // no sources
     if (arrays_.dividend != nullptr) divide(band, targets, scratch);
     move(band, targets, scratch.out, [&](const auto& part) {
       move_block(part.count, band.planes.count, part.wide, kernels_.lanes, 1, arrays_.out + part.offset,
@@ -228,7 +230,8 @@ class TieTask {
     return count;
   }
 
-  void sum_row(const Band& band, const Chunk& chunk, Index row, const Scratch<T>& scratch) const noexcept {
+  void sum_row(const Band& band, const Chunk& chunk, Index row, bool is_added,
+               const Scratch<T>& scratch) const noexcept {
     const ViewAxis& wide = view_.axes[2];
     TieTaps<T> ties{};
     ties.keys = scratch.keys;
@@ -236,8 +239,10 @@ class TieTask {
     ties.row_offsets = scratch.row_offsets;
     ties.rows = find_rows(band, chunk, row, scratch.row_offsets);
     ties.column_step = wide.step * kernels_.lanes;
+    ties.is_added = is_added;
+    if (is_added && ties.rows == 0) return;
     const bool is_whole = chunk.columns.count == band.source_x.count;
-    for (Index x = 0; x < band.columns.count && ties.rows > 0; ++x) {
+    for (Index x = 0; x < band.columns.count; ++x) {
       Range reads = wide.of(band.columns.first + x);
       if (!is_whole) reads = reads_within(reads, wide.step, chunk.columns);
       const Index target = (row * band.columns.count + x) * kernels_.lanes;
