@@ -511,7 +511,9 @@ def check_scratch(code, **words):
     for word, value in words.items():
         code = code.replace(word, value)
     kilobytes = json.loads(output_of(code))
-    assert {name: taken for name, taken in kilobytes.items() if not taken <= 2 * 1024} == {}
+    # 16-bit gradients of extremes found again are added up in scratch memory as well
+    most = {name: 3 * 1024 if name.startswith(("first of", "split of")) else 2 * 1024 for name in kilobytes}
+    assert {name: taken for name, taken in kilobytes.items() if not taken <= most[name]} == {}
 
 
 @linux_only
@@ -532,12 +534,15 @@ RECOMPUTED_SCRATCH = (
     g = max_pool(x, **common)  # starts the second thread, too
     g[...] = 2
     largest = {"norm_type": np.inf, "out": out}
+    x16, g16, out16 = (array.astype(np.float16) for array in (x, g, out))
     print(json.dumps({
         "first": kilobytes(lambda: max_pool_backward(g, x, **common, out=out)),
         "all": kilobytes(lambda: max_pool_backward(g, x, **common, out=out, ties="all")),
         "split": kilobytes(lambda: max_pool_backward(g, x, **common, out=out, ties="split")),
         "minima": kilobytes(lambda: min_pool_backward(g, x, **common, out=out)),
         "magnitudes": kilobytes(lambda: lp_pool_backward(g, x, g, **common, **largest)),
+        "first of float16": kilobytes(lambda: max_pool_backward(g16, x16, **common, out=out16)),
+        "split of float16": kilobytes(lambda: max_pool_backward(g16, x16, **common, out=out16, ties="split")),
     }))
 """
 )

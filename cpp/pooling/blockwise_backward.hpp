@@ -3,6 +3,9 @@
 // row-major order as ever, so the bits are those of a single pass, whatever the blocks. For problems the kernels
 // accept.
 //
+// A task has a band of the input's positions, and looks at all windows that read one of them. Gradients of 16 bits are
+// added up as float, in scratch memory, and rounded once.
+//
 // Rows that windows of two blocks read are reduced along x twice: for windows k rows high at a stride of s, a block of
 // b rows of windows reads (k - s) / (b * s) more than its share.
 #pragma once

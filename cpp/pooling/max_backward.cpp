@@ -97,10 +97,8 @@ Order order_of(Extreme extreme) { return extreme == Extreme::max ? Order::max : 
 template <class T, class I>
 void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, T* grad_input,
                     int num_threads) {
-  if constexpr (!kIsHalf<T>) {
-    if (!fits_whole_outers<T, I>(geometry, num_threads))
-      return first_in_blocks(geometry, order_of(extreme), grad_output, input, grad_input, num_threads);
-  }
+  if (!fits_whole_outers<T, I>(geometry, num_threads))
+    return first_in_blocks(geometry, order_of(extreme), grad_output, input, grad_input, num_threads);
   for_each_slice<T, I>(geometry, num_threads,
                        [&](const PoolGeometry& slice, Index from, Index to, T* maxima, I* indices) {
                          extreme_pool_forward(slice, extreme, input + from, maxima, indices, num_threads);
@@ -112,10 +110,8 @@ template <class T>
 void tied_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, bool is_split,
                    T* grad_input, int num_threads) {
   using V = Computed<T>;
-  if constexpr (!kIsHalf<T>) {
-    if (!fits_whole_outers<T, T>(geometry, num_threads))
-      return ties_in_blocks(geometry, order_of(extreme), is_split, grad_output, input, grad_input, num_threads);
-  }
+  if (!fits_whole_outers<T, V>(geometry, num_threads))
+    return ties_in_blocks(geometry, order_of(extreme), is_split, grad_output, input, grad_input, num_threads);
   const KernelTable& table = *selected_kernels();
   for_each_slice<T, V>(
       geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, V* shares) {

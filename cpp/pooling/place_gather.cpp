@@ -98,13 +98,12 @@ void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const 
 }
 
 template <class T>
-void gather_block(const PoolView& block, const T* grad_output, const std::int32_t* indices, T* grad_input,
-                  int num_threads) {
-  gather_view(block, grad_output, indices, grad_input, true, num_threads);
+void gather_block(const PoolView& block, const T* grad_output, const std::int32_t* indices, T* grad_input) {
+  gather_view(block, grad_output, indices, grad_input, true, 1);
 }
 
-template void gather_block(const PoolView&, const float*, const std::int32_t*, float*, int);
-template void gather_block(const PoolView&, const double*, const std::int32_t*, double*, int);
+template void gather_block(const PoolView&, const float*, const std::int32_t*, float*);
+template void gather_block(const PoolView&, const double*, const std::int32_t*, double*);
 template void gather_gradients(const PoolGeometry&, const float*, const std::int32_t*, float*, int);
 template void gather_gradients(const PoolGeometry&, const double*, const std::int32_t*, double*, int);
 

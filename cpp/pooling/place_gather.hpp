@@ -15,10 +15,9 @@ template <class T>
 void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const std::int32_t* indices, T* grad_input,
                       int num_threads);
 
-// The same for a block of windows (WindowBlocks::backward), whose gradients are added to the whole outer's.
+// The same for a block of windows (WindowBlocks::backward), whose gradients are added to what the outer holds.
 template <class T>
-void gather_block(const PoolView& block, const T* grad_output, const std::int32_t* indices, T* grad_input,
-                  int num_threads);
+void gather_block(const PoolView& block, const T* grad_output, const std::int32_t* indices, T* grad_input);
 
 bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, int num_threads);
 

@@ -1,17 +1,17 @@
 // Backward passes that need what the forward pass found find it again, for some windows at a time, so that the scratch
 // memory for it stays at kRecomputedBytes a thread: for some planes at a time where the results of one plane (channels
-// last: of one image) fit, else for some windows of one.
+// last: of one image) fit, else for some windows of one (blockwise_backward.hpp).
 #pragma once
 
 #include <algorithm>
 #include <memory>
 
-#include "pooling/window_blocks.hpp"
+#include "geometry/pool_geometry.hpp"
 #include "runtime/parallel.hpp"
 
 namespace convpool {
 
-constexpr Index kRecomputedBytes = 512 * 1024;
+constexpr Index kRecomputedBytes = 384 * 1024;
 
 // Planes (channels first) or images (channels last): what lies together in both arrays.
 struct Outers {
@@ -68,24 +68,6 @@ void for_each_slice(const PoolGeometry& geometry, int num_threads, Body&& body) 
   for (Index outer = 0; outer < outers.count; outer += step)
     body(slice_of(geometry, std::min(step, outers.count - outer)), outer * outers.inputs, outer * outers.outputs,
          results.values.get(), results.extras.get());
-}
-
-// Where they do not: body(blocks, moved to a block; input offset of its outer; output offset of the block; values,
-// extras).
-template <class T, class Extra, class Body>
-void for_each_block(const PoolGeometry& geometry, int num_threads, Body&& body) {
-  const Outers outers(geometry);
-  if (outers.count == 0) return;
-  const Index inner = outers.inputs / geometry.input.plane();
-  const Index most = std::clamp<Index>(most_results<T, Extra>(num_threads) / inner, 1, geometry.output.plane());
-  WindowBlocks blocks(geometry, most);
-  const Results<T, Extra> results(most * inner);
-  for (Index outer = 0; outer < outers.count; ++outer)
-    for (Index block = 0; block < blocks.count(); ++block) {
-      blocks.move_to(block);
-      body(blocks, outer * outers.inputs, outer * outers.outputs + blocks.first_window() * inner, results.values.get(),
-           results.extras.get());
-    }
 }
 
 }  // namespace convpool

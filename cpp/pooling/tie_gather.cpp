@@ -289,10 +289,11 @@ void gather_ties(const KernelTable& table, const PoolView& view, const TieArrays
 
 #define CONVPOOL_TIES(Key, Value, Out) \
   template void gather_ties(const KernelTable&, const PoolView&, const TieArrays<Key, Value, Out>&, int);
-#define CONVPOOL_HALF_TIES(T)                                       \
-  CONVPOOL_TIES(T, T, T)     /* "all" */                            \
-  CONVPOOL_TIES(T, T, float) /* "split": the share of every tie, */ \
-  CONVPOOL_TIES(T, float, T) /* and the sum of shares */
+#define CONVPOOL_HALF_TIES(T)                                           \
+  CONVPOOL_TIES(T, T, T)         /* "all" */                            \
+  CONVPOOL_TIES(T, T, float)     /* "split": the share of every tie, */ \
+  CONVPOOL_TIES(T, float, T)     /* and the sum of shares; */           \
+  CONVPOOL_TIES(T, float, float) /* in blocks */
 CONVPOOL_TIES(float, float, float)
 CONVPOOL_TIES(double, double, double)
 CONVPOOL_HALF_TIES(Float16)

@@ -7,74 +7,96 @@ namespace convpool {
 namespace {
 
 // Views have tables of some 40 bytes for every window along an axis.
-constexpr Index kMostOfRow = 16 * 1024;
+constexpr Index kMostOfRow = 4 * 1024;
 
-PoolView one_outer(const PoolGeometry& geometry) {
-  PoolView view{};
-  view.outers = 1;
-  view.inner = geometry.input.layout == Layout::channels_first ? 1 : geometry.input.channels;
-  return view;
+Index positions_behind(const Sizes& sizes, int axis) {
+  Index positions = 1;
+  for (int inner = kAxes - 1; inner > axis; --inner) positions *= sizes[inner];
+  return positions;
+}
+
+Sizes windows_of(const PoolGeometry& geometry) {
+  return {geometry.axes[0].output, geometry.axes[1].output, geometry.axes[2].output};
+}
+
+// From the first position that windows may read to the last.
+Range span_of(const Axis& axis, Range windows) {
+  Range span = {windows.first * axis.stride - axis.pad_low, (windows.count - 1) * axis.stride + axis.kernel_extent()};
+  if (axis.is_adaptive) {
+    const WindowTaps last = axis.taps(windows.stop() - 1);
+    span.first = axis.taps(windows.first).first;
+    span.count = last.first + last.count - span.first;
+  }
+  return span;
+}
+
+Range common(Range a, Range b) {
+  const Index first = std::max(a.first, b.first);
+  return {first, std::min(a.stop(), b.stop()) - first};
 }
 
 }  // namespace
 
-WindowBlocks::WindowBlocks(const PoolGeometry& geometry, Index most_windows)
-    : axes_(with_even_windows(geometry).axes), forward_(one_outer(geometry)) {
-  while (cut_ < kAxes - 1 && windows_inside(cut_) > most_windows) ++cut_;
-  const Index all = axes_[cut_].output, inside = windows_inside(cut_);
-  const Index most = cut_ == kAxes - 1 ? std::min(most_windows, kMostOfRow) : most_windows / inside;
-  step_ = ceil_divide(all, ceil_divide(all, std::clamp<Index>(most, 1, all)));  // pieces of about one size
+Runs::Runs(const Sizes& sizes, Index most, Index most_of_row) : sizes_(sizes) {
+  while (cut_ < kAxes - 1 && positions_behind(sizes, cut_) > most) ++cut_;
+  const Index all = sizes[cut_];
+  const Index fitting = cut_ == kAxes - 1 ? std::min(most, most_of_row) : most / positions_behind(sizes, cut_);
+  step_ = ceil_divide(all, ceil_divide(all, std::clamp<Index>(fitting, 1, all)));
   pieces_ = ceil_divide(all, step_);
   count_ = pieces_;
-  for (int axis = 0; axis < cut_; ++axis) count_ *= axes_[axis].output;
-  // Tables of whole axes are made once, those of the others for each block.
-  for (int axis = cut_ + 1; axis < kAxes; ++axis) {
-    ranges_[axis] = {0, axes_[axis].output};
-    forward_.axes[axis] = forward_axis(axes_[axis], ranges_[axis]);
-    spans_[axis] = {0, axes_[axis].input};
-  }
+  most_ = step_ * positions_behind(sizes, cut_);
+  for (int axis = 0; axis < cut_; ++axis) count_ *= sizes[axis];
 }
 
-Index WindowBlocks::windows_inside(int axis) const noexcept {
-  Index windows = 1;
-  for (int inner = kAxes - 1; inner > axis; --inner) windows *= axes_[inner].output;
-  return windows;
+Ranges Runs::operator[](Index run) const noexcept {
+  Ranges box;
+  for (int axis = cut_ + 1; axis < kAxes; ++axis) box[axis] = {0, sizes_[axis]};
+  const Index first = run % pieces_ * step_;
+  box[cut_] = {first, std::min(step_, sizes_[cut_] - first)};
+  run /= pieces_;
+  for (int axis = cut_ - 1; axis >= 0; run /= sizes_[axis--]) box[axis] = {run % sizes_[axis], 1};
+  return box;
 }
 
-void WindowBlocks::move_to(Index block) {
-  Index outside = block / pieces_;
-  const Index first = block % pieces_ * step_;
-  ranges_[cut_] = {first, std::min(step_, axes_[cut_].output - first)};
-  first_window_ = (outside * axes_[cut_].output + first) * windows_inside(cut_);
-  for (int axis = cut_ - 1; axis >= 0; --axis) {
-    ranges_[axis] = {outside % axes_[axis].output, 1};
-    outside /= axes_[axis].output;
-  }
-  for (int axis = 0; axis <= cut_; ++axis) {
-    forward_.axes[axis] = forward_axis(axes_[axis], ranges_[axis]);
-    spans_[axis] = forward_.axes[axis].span({0, ranges_[axis].count});
-  }
-  find_positions(block);
-}
-
-void WindowBlocks::find_positions(Index block) {
-  Index first = 0, last = 0, plane = 1;
+Range Runs::positions(const Ranges& box) const noexcept {
+  Index first = 0, last = 0;
   for (int axis = 0; axis < kAxes; ++axis) {
-    first = first * axes_[axis].input + spans_[axis].first;
-    last = last * axes_[axis].input + spans_[axis].stop() - 1;
-    plane *= axes_[axis].input;
+    first = first * sizes_[axis] + box[axis].first;
+    last = last * sizes_[axis] + box[axis].stop() - 1;
   }
-  positions_ = {first, last + 1 - first};
-  const Index reached = block == 0 ? 0 : fresh_.stop();
-  const Index stop = block + 1 == count_ ? plane : std::max(positions_.stop(), reached);
-  fresh_ = {reached, stop - reached};
+  return {first, last + 1 - first};
 }
 
-PoolView WindowBlocks::backward() const {
+WindowBlocks::WindowBlocks(const PoolGeometry& geometry, Index most_windows, const Ranges& targets)
+    : axes_(with_even_windows(geometry).axes), windows_(windows_of(geometry), most_windows, kMostOfRow),
+      targets_(targets), block_{}, reached_{}, forward_{} {
+  forward_.outers = 1;
+  forward_.inner = geometry.input.layout == Layout::channels_first ? 1 : geometry.input.channels;
+}
+
+bool WindowBlocks::move_to(Index block) {
+  const Ranges next = windows_[block];
+  for (int axis = 0; axis < kAxes; ++axis) {
+    reached_[axis] = common(span_of(axes_[axis], next[axis]), targets_[axis]);
+    if (reached_[axis].count <= 0) return false;
+  }
+  for (int axis = 0; axis < kAxes; ++axis) {
+    const bool is_same = next[axis].first == block_[axis].first && next[axis].count == block_[axis].count;
+    if (!is_same) forward_.axes[axis] = forward_axis(axes_[axis], next[axis]);
+  }
+  block_ = next;
+  return true;
+}
+
+PoolView WindowBlocks::backward(const Ranges& frame) const {
   PoolView view{};
   view.outers = 1;
   view.inner = forward_.inner;
-  for (int axis = 0; axis < kAxes; ++axis) view.axes[axis] = backward_axis(axes_[axis], ranges_[axis], spans_[axis]);
+  for (int axis = 0; axis < kAxes; ++axis) {
+    view.axes[axis] = backward_axis(axes_[axis], block_[axis], reached_[axis]);
+    view.axes[axis].origin -= frame[axis].first;
+    view.axes[axis].extent = frame[axis].count;
+  }
   return view;
 }
 

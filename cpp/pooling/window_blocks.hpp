@@ -7,38 +7,48 @@
 
 namespace convpool {
 
-class WindowBlocks {
+using Sizes = std::array<Index, kAxes>;
+using Ranges = std::array<Range, kAxes>;
+
+// An array in runs of neighbours in row-major order: boxes of about one size, of at most `most` positions (at least 1),
+// and of at most `most_of_row` where rows are cut.
+class Runs {
  public:
-  // Blocks of at most `most_windows` (at least 1) of every channel.
-  WindowBlocks(const PoolGeometry& geometry, Index most_windows);
+  Runs(const Sizes& sizes, Index most, Index most_of_row);
 
   Index count() const noexcept { return count_; }
-
-  // What follows is of the block last moved to; blocks come in ascending order, beginning with 0.
-  void move_to(Index block);
-  const PoolView& forward() const noexcept { return forward_; }
-  PoolView backward() const;
-  Index first_window() const noexcept { return first_window_; }
-  Index windows() const noexcept { return ranges_[0].count * ranges_[1].count * ranges_[2].count; }
-  // Positions of the plane from the first to the last that a window reads, with what lies between.
-  Range positions() const noexcept { return positions_; }
-  // Positions that belong to no earlier block, up to those above; with the last block all the others.
-  Range fresh() const noexcept { return fresh_; }
+  Index most() const noexcept { return most_; }  // positions of the longest run
+  Ranges operator[](Index run) const noexcept;
+  // Positions of the array from the first to the last of a box, with what lies between.
+  Range positions(const Ranges& box) const noexcept;
 
  private:
-  using Ranges = std::array<Range, kAxes>;
+  Sizes sizes_;
+  int cut_ = 0;       // runs have one position along the axes in front of this one, all along those behind it
+  Index step_ = 1;    // positions of a run along it
+  Index pieces_ = 1;  // runs along it
+  Index count_ = 1, most_ = 1;
+};
 
-  Index windows_inside(int axis) const noexcept;
-  void find_positions(Index block);
+class WindowBlocks {
+ public:
+  // Blocks of at most `most_windows` of every channel; `targets`: the elements whose gradient is wanted.
+  WindowBlocks(const PoolGeometry& geometry, Index most_windows, const Ranges& targets);
 
+  Index count() const noexcept { return windows_.count(); }
+
+  // False where a block's windows read none of the targets. What follows is of the block last moved to.
+  bool move_to(Index block);
+  const PoolView& forward() const noexcept { return forward_; }
+  // From windows to those targets that they read, in an array of `frame`.
+  PoolView backward(const Ranges& frame) const;
+  Range windows() const noexcept { return windows_.positions(block_); }
+  const Ranges& reached() const noexcept { return reached_; }  // those targets, in their box
+
+ private:
   std::array<Axis, kAxes> axes_;
-  int cut_ = 0;       // the axis that is cut: blocks have one window along those in front of it, all along the others
-  Index step_ = 1;    // windows of a block along it
-  Index pieces_ = 1;  // blocks along it
-  Index count_ = 1;
-  Ranges ranges_, spans_;  // of the block's windows, and of the positions they read
-  Index first_window_ = 0;
-  Range positions_, fresh_;
+  Runs windows_;
+  Ranges targets_, block_, reached_;
   PoolView forward_;
 };
 

@@ -193,8 +193,8 @@ def max_pool_backward(
     Cost: one pass over the input's gradient and one over the output's; without ``indices`` the forward pass as well, of
     large planes and images some windows at a time: blocks of b rows of windows, k high at a stride of s, reduce
     ``(k - s) / (b * s)`` of their input rows twice. Scratch memory: with ``indices`` none (a copy of them if they are
-    not int32); without, or with ties, below 1 MB a thread (0.5 MB of it for what is found again), whatever the planes,
-    and some 50 bytes for every element of one row. More only where the channels of one window need it.
+    not int32); without, or with ties, below 1 MB a thread (384 KB of it for what is found again; 16-bit floats 1.5 MB),
+    whatever the planes. More only where the channels of one window need it.
     Numerics: 16-bit gradients are added up in float32, in 256 KB of scratch memory a thread, and rounded once.
     Source: the adjoint of `max_pool`; ``ties="all"`` is the ``mask == max`` rule of array libraries.
 
