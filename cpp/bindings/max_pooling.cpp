@@ -81,7 +81,7 @@ Object run_extreme_pool_backward(const char* function, Extreme extreme, Handle g
   const int threads = to_thread_count(function, num_threads);
   const Ties ties = to_ties(function, ties_object);
   ArrayArgument grad_output(function, "grad_output", grad_object);
-  grad_output.require_float(function);
+  grad_output.require_real(function);
   PooledInput input(function, input_object, grad_output);
   std::optional<Indices> indices;
   if (!indices_object.is_none()) indices.emplace(function, indices_object);
@@ -99,7 +99,7 @@ Object run_extreme_pool_backward(const char* function, Extreme extreme, Handle g
   grad_output.make_contiguous();
   if (indices) indices->array().make_contiguous();
   else input.array->make_contiguous();
-  with_float(grad_output.type(), [&](auto zero) {
+  with_real(grad_output.type(), [&](auto zero) {
     using T = decltype(zero);
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();

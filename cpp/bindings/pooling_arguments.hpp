@@ -41,6 +41,12 @@ inline ArrayArgument float_array(const char* function, const char* parameter, py
   return array;
 }
 
+inline ArrayArgument real_array(const char* function, const char* parameter, py::handle value) {
+  ArrayArgument array(function, parameter, value);
+  array.require_real(function);
+  return array;
+}
+
 // Sliding or adaptive windows, as the caller gave them.
 struct Windows {
   py::handle kernel_size, stride, padding, dilation, ceil_mode;  // sliding

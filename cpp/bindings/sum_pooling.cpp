@@ -52,7 +52,7 @@ Object run_avg_pool_backward(const char* function, ArrayArgument& grad_output, c
   py::array grad_input =
       make_output(function, "out", out, geometry.input.shape(), grad_output.array().dtype(), {&grad_output});
   grad_output.make_contiguous();
-  with_float(grad_output.type(), [&](auto zero) {
+  with_real(grad_output.type(), [&](auto zero) {
     using T = decltype(zero);
     T* target = mutable_data<T>(grad_input);
     const T* gradient = grad_output.data<T>();
@@ -79,8 +79,7 @@ Object avg_pool(Handle input_object, Handle kernel_size, Handle stride, Handle p
 Object adaptive_avg_pool(Handle input_object, Handle output_size, Handle layout, Handle out, Handle num_threads) {
   const char* function = "adaptive_avg_pool";
   const int threads = to_thread_count(function, num_threads);
-  ArrayArgument input(function, "input", input_object);
-  input.require_real(function);
+  ArrayArgument input = real_array(function, "input", input_object);
   const Windows windows{{}, {}, {}, {}, {}, output_size};
   return run_avg_pool(function, input, windows.over(function, input.shape(), layout), out, threads);
 }
@@ -90,7 +89,7 @@ Object avg_pool_backward(Handle grad_object, Handle input_shape, Handle kernel_s
                          Handle layout, Handle out, Handle num_threads) {
   const char* function = "avg_pool_backward";
   const int threads = to_thread_count(function, num_threads);
-  ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
+  ArrayArgument grad_output = real_array(function, "grad_output", grad_object);
   const Windows windows{kernel_size, stride, padding, dilation, ceil_mode, {}};
   PoolGeometry geometry = windows.over(function, to_shape(function, "input_shape", input_shape), layout);
   set_divisor(function, count_include_pad, divisor_override, geometry);
@@ -101,7 +100,7 @@ Object adaptive_avg_pool_backward(Handle grad_object, Handle input_shape, Handle
                                   Handle num_threads) {
   const char* function = "adaptive_avg_pool_backward";
   const int threads = to_thread_count(function, num_threads);
-  ArrayArgument grad_output = float_array(function, "grad_output", grad_object);
+  ArrayArgument grad_output = real_array(function, "grad_output", grad_object);
   const Windows windows{{}, {}, {}, {}, {}, output_size};
   const PoolGeometry geometry = windows.over(function, to_shape(function, "input_shape", input_shape), layout);
   return run_avg_pool_backward(function, grad_output, geometry, out, threads);

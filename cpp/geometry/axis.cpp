@@ -28,20 +28,6 @@ CoveringWindows adaptive_cover(const Axis& axis, std::int64_t position) {
 
 }  // namespace
 
-WindowTaps Axis::taps(std::int64_t window) const {
-  if (is_adaptive) {
-    const std::int64_t first = window * input / output;
-    const std::int64_t count = ceil_divide((window + 1) * input, output) - first;
-    return {first, count, count};
-  }
-  const std::int64_t begin = window * stride - pad_low;
-  const std::int64_t first_tap = begin < 0 ? ceil_divide(-begin, dilation) : 0;
-  const std::int64_t stop_tap = std::min(kernel, ceil_divide(input - begin, dilation));
-  const std::int64_t padded_stop = std::min(kernel, ceil_divide(input + pad_high - begin, dilation));
-  return {begin + first_tap * dilation, std::max<std::int64_t>(stop_tap - first_tap, 0),
-          std::max<std::int64_t>(padded_stop, 0)};
-}
-
 // Window o reads position i through tap k when o * stride - pad_low + k * dilation = i. The taps that solve this form
 // an arithmetic progression, and so do the windows.
 CoveringWindows Axis::covering(std::int64_t position) const {

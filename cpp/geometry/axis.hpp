@@ -4,6 +4,7 @@
 // helpers and documentation use the same functions, so they cannot disagree.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -69,6 +70,21 @@ inline std::int64_t ceil_divide(std::int64_t numerator, std::int64_t denominator
 }
 inline std::int64_t floor_modulo(std::int64_t numerator, std::int64_t denominator) {
   return numerator - floor_divide(numerator, denominator) * denominator;
+}
+
+// Inline, because tables are made of it.
+inline WindowTaps Axis::taps(std::int64_t window) const {
+  if (is_adaptive) {
+    const std::int64_t first = window * input / output;
+    const std::int64_t count = ceil_divide((window + 1) * input, output) - first;
+    return {first, count, count};
+  }
+  const std::int64_t begin = window * stride - pad_low;
+  const std::int64_t first_tap = begin < 0 ? ceil_divide(-begin, dilation) : 0;
+  const std::int64_t stop_tap = std::min(kernel, ceil_divide(input - begin, dilation));
+  const std::int64_t padded_stop = std::min(kernel, ceil_divide(input + pad_high - begin, dilation));
+  return {begin + first_tap * dilation, std::max<std::int64_t>(stop_tap - first_tap, 0),
+          std::max<std::int64_t>(padded_stop, 0)};
 }
 
 }  // namespace convpool

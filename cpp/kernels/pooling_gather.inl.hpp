@@ -1,7 +1,7 @@
 // Gradients of maxima: every input element sums the gradients of those windows over it whose place is its own.
 //
-// Numerics:  sums start at 0 and add in the order of the taps, as a scatter in row-major order does; adding 0 where the
-//            place is another changes no bit.
+// Numerics:  sums start at 0, or go on from what `out` holds, and add in the order of the taps, as a scatter in
+//            row-major order does; adding 0 where the place is another changes no bit.
 // Cost:      two loads, a comparison and a masked addition per tap and vector; every element is written once.
 
 // As many places as a vector of T has lanes, as wide as T.
@@ -25,9 +25,10 @@ static inline __attribute__((always_inline)) void gather_channel_block(const Cha
   constexpr int kWidth = kLanes<T>;
   const Vector<P> own = broadcast(static_cast<P>(g.position + column));
   const Index count = g.lanes - lane;
+  T* out = g.out + column * g.out_pitch + lane;
   Vector<T> sum[Vectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < Vectors; ++v) sum[v] = Vector<T>{};
+  for (int v = 0; v < Vectors; ++v) sum[v] = g.is_added ? load_lanes<IsPartial>(out + v * kWidth, count) : Vector<T>{};
   for (Index row = 0; row < g.rows; ++row) {
     Index offset = g.row_offsets[row] + g.first[column] + lane;
     for (Index window = 0; window < g.counts[column]; ++window, offset += g.window_step) {
@@ -39,8 +40,7 @@ static inline __attribute__((always_inline)) void gather_channel_block(const Cha
     }
   }
 #pragma GCC unroll 4
-  for (int v = 0; v < Vectors; ++v)
-    store_lanes<IsPartial>(g.out + column * g.out_pitch + lane + v * kWidth, sum[v], count);
+  for (int v = 0; v < Vectors; ++v) store_lanes<IsPartial>(out + v * kWidth, sum[v], count);
 }
 
 template <class T>

@@ -2,14 +2,14 @@
 //
 // Layout:    one vector of planes; the elements of a plane lie one vector apart.
 // Semantics: NaN equals NaN, -0.0 equals 0.0.
-// Numerics:  one accumulator per element, in row-major order of the taps.
+// Numerics:  one accumulator per element, from 0 or from what `out` holds, in row-major order of the taps.
 // Cost:      two loads, two comparisons and a masked addition per tap and vector.
 
 template <class T>
 static void sum_of_ties(const TieTaps<T>& ties) {
   const Vector<T> own = load(ties.own);
   const auto own_is_nan = own != own;
-  Vector<T> sum{};
+  Vector<T> sum = ties.is_added ? load(static_cast<const T*>(ties.out)) : Vector<T>{};
   for (Index row = 0; row < ties.rows; ++row) {
     const Index first = ties.row_offsets[row] + ties.column_offset;
     for (Index column = 0; column < ties.columns; ++column) {

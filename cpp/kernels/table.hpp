@@ -223,6 +223,7 @@ struct TieTaps {
   const Index* row_offsets;
   Index rows, column_offset, columns, column_step;
   T* out;
+  bool is_added;  // to what `out` holds
 };
 
 // out[x] = sum of those gradients whose places name the position of column x, position + x, for `lanes` channels of
@@ -240,6 +241,7 @@ struct ChannelGather {
   Index window_step, position;
   T* out;
   Index out_pitch;
+  bool is_added;  // to what `out` holds
 };
 
 // Gradients of averages over small windows, whose kernel and stride are those of the kernel called: rows [first_row,

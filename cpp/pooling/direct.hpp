@@ -138,12 +138,13 @@ void direct_averages(const PoolGeometry& geometry, const T* input, T* output) no
 
 template <class T>
 void direct_average_gradients(const PoolGeometry& geometry, const T* grad_output, T* grad_input) noexcept {
+  using V = Computed<T>;
   const DirectReads windows = DirectReads::backward(geometry);
   const Index step = geometry.output.axis_stride(2);
   windows.each([&](Index z, Index y, Index x, Index plane, Index target) {
-    grad_input[target] = windows.sum<T>(z, y, x, [&](Index oz, Index oy, Index ox, Index position) {
-      return grad_output[plane + position * step] / static_cast<T>(geometry.divisor_of(oz, oy, ox));
-    });
+    grad_input[target] = static_cast<T>(windows.sum<V>(z, y, x, [&](Index oz, Index oy, Index ox, Index position) {
+      return grad_output[plane + position * step] / static_cast<V>(geometry.divisor_of(oz, oy, ox));
+    }));
   });
 }
 

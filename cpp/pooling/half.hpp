@@ -19,6 +19,12 @@ inline float float_of(std::uint32_t bits) noexcept {
   return value;
 }
 
+// All ones where a < b, else 0; for numbers below 2^31. With conditions in place of masks GCC computes only the case
+// that is needed, and no vectors.
+inline std::uint32_t mask_of_less(std::uint32_t a, std::uint32_t b) noexcept {
+  return static_cast<std::uint32_t>(static_cast<std::int32_t>(a - b) >> 31);
+}
+
 // IEEE 754 binary16.
 class Float16 {
  public:
@@ -29,8 +35,8 @@ class Float16 {
     constexpr float kRebias = 5.192296858534828e33f;  // 2^112: the exponents' biases are 112 apart
     const std::uint32_t magnitude = bits_ & 0x7fffu, sign = static_cast<std::uint32_t>(bits_ & 0x8000u) << 16;
     const float finite = float_of(magnitude << 13) * kRebias;
-    const std::uint32_t special = (magnitude << 13) | 0x7f800000u;  // infinity, NaN
-    return float_of((magnitude >= 0x7c00u ? special : bits_of(finite)) | sign);
+    const std::uint32_t special = mask_of_less(0x7bffu, magnitude) & 0x7f800000u;  // infinity, NaN
+    return float_of(bits_of(finite) | special | sign);
   }
 
  private:
@@ -40,8 +46,10 @@ class Float16 {
     const std::uint32_t sign = value & 0x80000000u, magnitude = value ^ sign;
     const std::uint32_t small = bits_of(float_of(magnitude) + float_of(kSubnormal)) - kSubnormal;
     const std::uint32_t normal = (magnitude - ((127 - 15) << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
-    const std::uint32_t large = magnitude > kInfinity ? 0x7e00u : 0x7c00u;
-    const std::uint32_t rounded = magnitude >= kOverflow ? large : magnitude < kLeastNormal ? small : normal;
+    const std::uint32_t large = 0x7c00u | (mask_of_less(kInfinity, magnitude) & 0x200u);
+    const std::uint32_t is_small = mask_of_less(magnitude, kLeastNormal);
+    const std::uint32_t is_finite = mask_of_less(magnitude, kOverflow);
+    const std::uint32_t rounded = (small & is_small) | (normal & is_finite & ~is_small) | (large & ~is_finite);
     return static_cast<std::uint16_t>(rounded | sign >> 16);
   }
   std::uint16_t bits_;
@@ -76,5 +84,11 @@ struct Widen {
   static constexpr bool kIsCopy = !kIsHalf<T>;
   Computed<T> operator()(T value) const noexcept { return static_cast<Computed<T>>(value); }
 };
+
+// target[i] = source[i] in the target's type.
+template <class From, class To>
+void convert(const From* source, std::int64_t count, To* target) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) target[i] = static_cast<To>(source[i]);
+}
 
 }  // namespace convpool

@@ -1,12 +1,15 @@
 // Gradients of max pooling: every output's gradient goes to the place its index names.
 
 #include <algorithm>
-#include <memory>
 
+#include "pooling/blockwise_backward.hpp"
+#include "pooling/half.hpp"
+#include "pooling/half_scatter.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/place_gather.hpp"
 #include "pooling/plane_scatter.hpp"
+#include "pooling/recomputation.hpp"
 #include "pooling/tie_gather.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
@@ -16,7 +19,6 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kRecomputedBytes = 512 * 1024;  // a thread
 constexpr Index kMostBlockBytes = 256 * 1024;
 constexpr int kGroup = 4;              // planes that are scattered into together
 constexpr Index kGroupsPerThread = 2;  // below that planes are cut into bands
@@ -77,51 +79,31 @@ void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indice
 template <class T, class I>
 void scatter_gradients(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                        int num_threads) {
-  scatter(geometry, grad_output, indices, grad_input, num_threads,
-          [](T& target, const T& gradient, Index) { target += gradient; });
-}
-
-// The part of a problem that has `count` planes (channels first) or one batch entry (channels last).
-PoolGeometry slice_of(const PoolGeometry& geometry, Index count) {
-  PoolGeometry slice = geometry;
-  for (Extents* extents : {&slice.input, &slice.output}) {
-    extents->batch = 1;
-    if (extents->layout == Layout::channels_first) extents->channels = count;
+  if constexpr (kIsHalf<T>) {
+    scatter_halves(geometry, grad_output, indices, grad_input, num_threads);
+  } else {
+    scatter(geometry, grad_output, indices, grad_input, num_threads,
+            [](T& target, const T& gradient, Index) { target += gradient; });
   }
-  return slice;
-}
-
-// What the forward pass found is found again for a slice of the planes at a time, so that scratch stays near
-// kRecomputedBytes a thread. body(slice, input offset, output offset, pooled values, something else of their number).
-template <class T, class Extra, class Body>
-void for_each_slice(const PoolGeometry& geometry, int num_threads, Body&& body) {
-  const bool is_first = geometry.input.layout == Layout::channels_first;
-  const Index planes = geometry.input.batch * (is_first ? geometry.input.channels : 1);
-  if (planes == 0) return;
-  const Index plane_outputs = geometry.output.elements() / planes, plane_inputs = geometry.input.elements() / planes;
-  const Index budget = kRecomputedBytes * (num_threads > 0 ? num_threads : default_threads());
-  const Index fitting = budget / (plane_outputs * static_cast<Index>(sizeof(T) + sizeof(Extra)));
-  const Index step = is_first ? std::clamp<Index>(fitting, 1, planes) : 1;
-  const std::unique_ptr<T[]> values(new T[static_cast<std::size_t>(step * plane_outputs)]);
-  const std::unique_ptr<Extra[]> extra(new Extra[static_cast<std::size_t>(step * plane_outputs)]);
-  for (Index plane = 0; plane < planes; plane += step)
-    body(slice_of(geometry, std::min(step, planes - plane)), plane * plane_inputs, plane * plane_outputs, values.get(),
-         extra.get());
 }
 
 // `indices` lie in their own windows.
 template <class T, class I>
 void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                     int num_threads) {
-  if constexpr (std::is_same_v<I, std::int32_t>) {
+  if constexpr (std::is_same_v<I, std::int32_t> && !kIsHalf<T>) {
     if (pays_gather(geometry)) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
   }
   scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
 }
 
+Order order_of(Extreme extreme) { return extreme == Extreme::max ? Order::max : Order::min; }
+
 template <class T, class I>
 void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, T* grad_input,
                     int num_threads) {
+  if (!fits_whole_outers<T, I>(geometry, num_threads))
+    return first_in_blocks(geometry, order_of(extreme), grad_output, input, grad_input, num_threads);
   for_each_slice<T, I>(geometry, num_threads,
                        [&](const PoolGeometry& slice, Index from, Index to, T* maxima, I* indices) {
                          extreme_pool_forward(slice, extreme, input + from, maxima, indices, num_threads);
@@ -132,15 +114,22 @@ void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad
 template <class T>
 void tied_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input, bool is_split,
                    T* grad_input, int num_threads) {
+  using V = Computed<T>;
+  if (!fits_whole_outers<T, V>(geometry, num_threads))
+    return ties_in_blocks(geometry, order_of(extreme), is_split, grad_output, input, grad_input, num_threads);
   const KernelTable& table = *selected_kernels();
-  for_each_slice<T, T>(
-      geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, T* shares) {
-        const T* gradients = grad_output + to;
-        extreme_pool_forward<T, std::int32_t>(slice, extreme, input + from, maxima, nullptr, num_threads);
-        if (is_split)
-          gather_ties<T>(table, forward_view(slice), {maxima, input + from, nullptr, gradients, shares}, num_threads);
-        gather_ties<T>(table, backward_view(slice),
-                       {input + from, maxima, is_split ? shares : gradients, nullptr, grad_input + from}, num_threads);
+  for_each_slice<T, V>(
+      geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, V* shares) {
+        const T *values = input + from, *gradients = grad_output + to;
+        const PoolView inputs = plain_backward_view(slice);
+        T* target = grad_input + from;
+        extreme_pool_forward<T, std::int32_t>(slice, extreme, values, maxima, nullptr, num_threads);
+        if (!is_split)
+          return gather_ties(table, inputs, TieArrays<T, T, T>{values, maxima, gradients, nullptr, target},
+                             num_threads);
+        gather_ties(table, forward_view(slice), TieArrays<T, T, V>{maxima, values, nullptr, gradients, shares},
+                    num_threads);
+        gather_ties(table, inputs, TieArrays<T, V, T>{values, maxima, shares, nullptr, target}, num_threads);
       });
 }
 
@@ -172,15 +161,12 @@ GivenIndices<I> examine_indices(const PoolGeometry& geometry, const I* indices, 
 template <class T>
 void max_magnitude_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, T* grad_input,
                             int num_threads) {
+  if (!fits_whole_outers<T, std::int32_t>(geometry, num_threads))
+    return first_in_blocks(geometry, Order::magnitude, grad_output, input, grad_input, num_threads);
   for_each_slice<T, std::int32_t>(
       geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, std::int32_t* indices) {
         max_magnitude(slice, input + from, maxima, indices, num_threads);
-        const T* source = input + from;
-        scatter(slice, grad_output + to, indices, grad_input + from, num_threads,
-                [source](T& sum, const T& gradient, Index element) {
-                  const T value = source[element];
-                  sum += gradient * (value > 0 ? T{1} : value < 0 ? T{-1} : value);
-                });
+        scatter(slice, grad_output + to, indices, grad_input + from, num_threads, AddSigned<T>{input + from});
       });
 }
 
@@ -196,5 +182,9 @@ CONVPOOL_MAX_BACKWARD(float, std::int32_t)
 CONVPOOL_MAX_BACKWARD(float, std::int64_t)
 CONVPOOL_MAX_BACKWARD(double, std::int32_t)
 CONVPOOL_MAX_BACKWARD(double, std::int64_t)
+CONVPOOL_MAX_BACKWARD(Float16, std::int32_t)
+CONVPOOL_MAX_BACKWARD(Float16, std::int64_t)
+CONVPOOL_MAX_BACKWARD(BFloat16, std::int32_t)
+CONVPOOL_MAX_BACKWARD(BFloat16, std::int64_t)
 
 }  // namespace convpool

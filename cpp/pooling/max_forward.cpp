@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "pooling/direct.hpp"
+#include "pooling/extremes.hpp"
 #include "pooling/half.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
@@ -68,9 +69,7 @@ class ExtremeSink {
 
 // Extremes of the elements as Convert sees them.
 template <class T, class V, class I, class Convert>
-void reduce_extremes(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
-                     int num_threads) {
-  const PoolView view = forward_view_of_maxima(geometry);
+void reduce_extremes(const PoolView& view, Extreme extreme, const T* input, T* output, I* indices, int num_threads) {
   const PoolKernels<V>& kernels = pool_kernels<V>(*selected_kernels());
   const bool has_positions = indices != nullptr, is_max = extreme == Extreme::max;
   const ReductionKernels<V>& reduction = has_positions
@@ -85,14 +84,23 @@ void reduce_extremes(const PoolGeometry& geometry, Extreme extreme, const T* inp
   run_windows<V>(view, rows, reduction, kernels.lanes, has_positions, sink, input, num_threads);
 }
 
+// Where rows are copied to convert them, they may not be whole planes, as merged axes are, but of small ones.
+PoolView view_of_copies(const PoolGeometry& geometry) {
+  constexpr Index kMostMerged = 4096;  // positions
+  const bool is_merged = geometry.input.plane() <= kMostMerged;
+  return is_merged ? forward_view_of_maxima(geometry) : plain_forward_view(with_even_windows(geometry));
+}
+
 template <class T, class I>
 void compare_elements(const PoolGeometry& geometry, Extreme extreme, const T* input, T* output, I* indices,
                       int num_threads) {
   using Plain = Comparable<T, false>;
   using Placed = Comparable<T, true>;
+  const bool is_copy = indices == nullptr ? Plain::kIsCopy : Placed::kIsCopy;
+  const PoolView view = is_copy ? forward_view_of_maxima(geometry) : view_of_copies(geometry);
   if (indices == nullptr)
-    reduce_extremes<T, typename Plain::type, I, Plain>(geometry, extreme, input, output, indices, num_threads);
-  else reduce_extremes<T, typename Placed::type, I, Placed>(geometry, extreme, input, output, indices, num_threads);
+    reduce_extremes<T, typename Plain::type, I, Plain>(view, extreme, input, output, indices, num_threads);
+  else reduce_extremes<T, typename Placed::type, I, Placed>(view, extreme, input, output, indices, num_threads);
 }
 
 template <class T, class I>
@@ -126,8 +134,24 @@ void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T
 
 template <class T>
 void max_magnitude(const PoolGeometry& geometry, const T* input, T* output, std::int32_t* indices, int num_threads) {
-  reduce_extremes<T, T, std::int32_t, Magnitude<T>>(geometry, Extreme::max, input, output, indices, num_threads);
+  find_extremes(view_of_copies(geometry), Order::magnitude, input, output, indices, num_threads);
 }
+
+template <class T>
+void find_extremes(const PoolView& view, Order order, const T* input, T* output, std::int32_t* indices,
+                   int num_threads) {
+  using I = std::int32_t;
+  if constexpr (!kIsHalf<T>)
+    if (order == Order::magnitude)
+      return reduce_extremes<T, T, I, Magnitude<T>>(view, Extreme::max, input, output, indices, num_threads);
+  const Extreme extreme = order == Order::max ? Extreme::max : Extreme::min;
+  reduce_extremes<T, Computed<T>, I, Comparable<T, true>>(view, extreme, input, output, indices, num_threads);
+}
+
+template void find_extremes(const PoolView&, Order, const float*, float*, std::int32_t*, int);
+template void find_extremes(const PoolView&, Order, const double*, double*, std::int32_t*, int);
+template void find_extremes(const PoolView&, Order, const Float16*, Float16*, std::int32_t*, int);
+template void find_extremes(const PoolView&, Order, const BFloat16*, BFloat16*, std::int32_t*, int);
 
 template void max_magnitude(const PoolGeometry&, const float*, float*, std::int32_t*, int);
 template void max_magnitude(const PoolGeometry&, const double*, double*, std::int32_t*, int);

@@ -29,16 +29,19 @@ class ChannelGatherer {
     return static_cast<std::size_t>(view_.axes[0].most_reads * view_.axes[1].most_reads) * sizeof(Index);
   }
 
-  void run(const RowBand& band, const T* gradients, const std::int32_t* places, T* out,
+  void run(const RowBand& band, const T* gradients, const std::int32_t* places, T* out, bool is_added,
            std::byte* memory) const noexcept {
     Index* rows = reinterpret_cast<Index*>(memory);
-    const Index source = band.outer * view_.source_plane(), target = band.outer * view_.target_plane();
+    const ViewAxis &deep = view_.axes[0], &high = view_.axes[1], &wide = view_.axes[2];
+    const Index source = band.outer * view_.source_plane();
+    const Index target = band.outer * deep.extent * high.extent * wide.extent * view_.inner;
     for (Index y = band.y.first; y < band.y.stop(); ++y) {
       const Index count = find_rows(band.z, y, rows);
-      const Index position = (band.z * view_.axes[1].targets + y) * view_.axes[2].targets;
-      kernels_.gather_channels({view_.axes[2].targets, view_.inner, gradients + source, places + source, rows, count,
-                                first_.data(), counts_.data(), view_.axes[2].step * view_.inner, position,
-                                out + target + position * view_.inner, view_.inner});
+      const Index row = (deep.origin + band.z) * high.extent + high.origin + y;
+      const Index position = row * wide.extent + wide.origin;
+      kernels_.gather_channels({wide.targets, view_.inner, gradients + source, places + source, rows, count,
+                                first_.data(), counts_.data(), wide.step * view_.inner, position,
+                                out + target + position * view_.inner, view_.inner, is_added});
     }
   }
 
@@ -59,6 +62,23 @@ class ChannelGatherer {
   std::vector<Index> first_, counts_;
 };
 
+template <class T>
+void gather_view(const PoolView& view, const T* grad_output, const std::int32_t* indices, T* grad_input, bool is_added,
+                 int num_threads) {
+  if (view.outers == 0) return;
+  const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
+  const ChannelGatherer<T> gather(*selected_kernels(), view);
+  Index comparisons = view.outers * view.source_plane();
+  for (const ViewAxis& axis : view.axes) comparisons *= axis.window.largest_window();
+  const int workers = worker_count(num_threads, bands.tasks(), view.outers * view.target_plane() + comparisons / 2);
+  const Workspace memory(workers, gather.scratch_bytes());
+  parallel_for(bands.tasks(), workers, [&](Index task, int worker) {
+    bands.each(task, [&](const RowBand& band) {
+      gather.run(band, grad_output, indices, grad_input, is_added, memory.of(worker));
+    });
+  });
+}
+
 }  // namespace
 
 bool pays_gather(const PoolGeometry& geometry) {
@@ -76,20 +96,16 @@ bool pays_gather(const PoolGeometry& geometry) {
 template <class T>
 void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const std::int32_t* indices, T* grad_input,
                       int num_threads) {
-  const PoolView view = backward_view(geometry);
-  if (view.outers == 0) return;
-  const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
-  const ChannelGatherer<T> gather(*selected_kernels(), view);
-  Index comparisons = geometry.output.elements();
-  for (const Axis& axis : geometry.axes) comparisons *= axis.largest_window();
-  const int workers = worker_count(num_threads, bands.tasks(), geometry.input.elements() + comparisons / 2);
-  const Workspace memory(workers, gather.scratch_bytes());
-  parallel_for(bands.tasks(), workers, [&](Index task, int worker) {
-    bands.each(task,
-               [&](const RowBand& band) { gather.run(band, grad_output, indices, grad_input, memory.of(worker)); });
-  });
+  gather_view(plain_backward_view(geometry), grad_output, indices, grad_input, false, num_threads);
 }
 
+template <class T>
+void gather_block(const PoolView& block, const T* grad_output, const std::int32_t* indices, T* grad_input) {
+  gather_view(block, grad_output, indices, grad_input, true, 1);
+}
+
+template void gather_block(const PoolView&, const float*, const std::int32_t*, float*);
+template void gather_block(const PoolView&, const double*, const std::int32_t*, double*);
 template void gather_gradients(const PoolGeometry&, const float*, const std::int32_t*, float*, int);
 template void gather_gradients(const PoolGeometry&, const double*, const std::int32_t*, double*, int);
 

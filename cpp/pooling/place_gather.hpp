@@ -1,6 +1,7 @@
 // Gradients of maxima by their positions: every input element sums the gradients of the windows over it that name it.
 #pragma once
 
+#include "pooling/pool_view.hpp"
 #include "pooling/pooling.hpp"
 
 namespace convpool {
@@ -13,6 +14,10 @@ bool pays_gather(const PoolGeometry& geometry);
 template <class T>
 void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const std::int32_t* indices, T* grad_input,
                       int num_threads);
+
+// The same for a block of windows (WindowBlocks::backward), whose gradients are added to what the outer holds.
+template <class T>
+void gather_block(const PoolView& block, const T* grad_output, const std::int32_t* indices, T* grad_input);
 
 bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, int num_threads);
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
 #include "geometry/axis.hpp"
 #include "geometry/shape.hpp"
@@ -23,7 +24,9 @@ struct ScatterTask {
 
 class ScatterTasks {
  public:
-  ScatterTasks(const Extents& full, const Extents& pooled, int threads)
+  // most_elements: of the full plane's channels that a band may hold.
+  ScatterTasks(const Extents& full, const Extents& pooled, int threads,
+               Index most_elements = std::numeric_limits<Index>::max())
       : full_(full), pooled_(pooled), is_first_(full.layout == Layout::channels_first) {
     // Channels last: sixteen floats are a cache line, which two tasks should not share; several are fetched faster.
     const Index lines = std::clamp<Index>(kBlockElements / full.plane(), kLeastLanes, kMostLanes) / kLeastLanes;
@@ -36,12 +39,15 @@ class ScatterTasks {
     const Index wanted = 2 * static_cast<Index>(threads);
     if (threads > 1 && whole_planes > 0 && whole_planes < wanted)
       bands_ = std::clamp<Index>(wanted / whole_planes, 1, full.plane());
+    bands_ = std::max(bands_, ceil_divide(full.plane(), std::max<Index>(most_elements / lanes_, 1)));
     planes_ = is_first_ ? std::clamp<Index>(kTaskElements / full.plane(), 1, std::max<Index>(whole_planes, 1)) : 1;
     if (bands_ > 1) planes_ = 1;
   }
 
   Index count() const noexcept { return ceil_divide(full_.batch * lane_blocks(), planes_) * bands_; }
   Index most_lanes() const noexcept { return lanes_; }
+  Index bands() const noexcept { return bands_; }
+  Index most_positions() const noexcept { return ceil_divide(full_.plane(), bands_); }  // of a band
 
   // Calls body(ScatterTask) for every plane, or block of channels, of a task.
   template <class Body>

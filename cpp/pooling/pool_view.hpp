@@ -26,6 +26,8 @@ struct ViewAxis {
   Index most_reads;
   std::vector<Range> reads;  // of every target: first source, and how many
   Axis window;               // the geometry, whatever the direction
+  // Targets [origin, origin + targets) of an array that has `extent` of them: all of it, unless the view is a block.
+  Index origin = 0, extent = targets;
   // Targets of one length: target t reads [begin + t * stride, + length) of the sources that exist. 0: they are not.
   Index length = 0, begin = 0, stride = 1;
 
@@ -54,5 +56,21 @@ PoolView forward_view(const PoolGeometry& geometry);
 // steps for one short window (its sum is not).
 PoolView forward_view_of_maxima(const PoolGeometry& geometry);
 PoolView backward_view(const PoolGeometry& geometry);
+
+// The same without merged axes, whose tables and rows grow with the plane, and without shares.
+PoolView plain_forward_view(const PoolGeometry& geometry);
+PoolView plain_backward_view(const PoolGeometry& geometry);
+
+// ---- parts of views (pooling/window_blocks.hpp) ----
+
+PoolGeometry with_even_windows(const PoolGeometry& geometry);  // the axes of forward_view_of_maxima(), not merged
+
+// Some windows: they are an array of their own, their sources stay where they are.
+ViewAxis forward_axis(const Axis& window, Range windows);
+// Some targets, which stay where they are, and of the windows that read them some, which are an array of their own.
+ViewAxis backward_axis(const Axis& window, Range windows, Range targets);
+
+// Those of reads.first, reads.first + step, ... (reads.count of them) that lie in `kept`.
+Range reads_within(Range reads, Index step, Range kept) noexcept;
 
 }  // namespace convpool

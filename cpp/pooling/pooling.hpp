@@ -37,20 +37,20 @@ struct GivenIndices {
 template <class I>
 GivenIndices<I> examine_indices(const PoolGeometry& geometry, const I* indices, int num_threads);
 
-// All backward passes: T float or double. With ties = first either of `input` and `indices` may be null, else only
-// `indices` and it is not read.
+// T: float, double, a 16-bit float; gradients of those are added up as float and rounded once. With ties = first either
+// of `input` and `indices` may be null, else only `indices` and it is not read.
 template <class T, class I>
 void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input,
                            GivenIndices<I> indices, Ties ties, T* grad_input, int num_threads);
 
-// Also for 16-bit floats, and for whole numbers where the divisor is 1: their sums wrap around, so unsigned types serve
-// signed ones.
+// Both also for 16-bit floats, and the forward pass for whole numbers where the divisor is 1: their sums wrap around,
+// so unsigned types serve signed ones.
 template <class T>
 void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, int num_threads);
 template <class T>
 void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* grad_input, int num_threads);
 
-// norm_type > 0, or infinity for max |x| (its gradient goes to the first maximum).
+// T: float, double. norm_type > 0, or infinity for max |x| (its gradient goes to the first maximum).
 template <class T>
 void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_type, T* output, int num_threads);
 template <class T>

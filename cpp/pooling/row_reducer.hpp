@@ -86,6 +86,13 @@ class RowReducer {
   void convert(const T* source, Index count, V* target) const noexcept {
     for (Index i = 0; i < count; ++i) target[i] = convert_(source[i]);
   }
+  // Those that a block reads, of some rows: whole rows are one long run.
+  void convert_columns(const T* rows, Index count, const Scratch& scratch) const noexcept {
+    const Index columns = scratch.span.count * width_;
+    if (columns == row_elements_) return convert(rows, count * columns, scratch.converted);
+    for (Index row = 0; row < count; ++row)
+      convert(rows + row * row_elements_ + scratch.span.first * width_, columns, scratch.converted + row * columns);
+  }
 
   const PoolView& view_;
   const Axis& axis_;
@@ -168,7 +175,7 @@ typename RowReducer<T, V, Convert>::Scratch RowReducer<T, V, Convert>::carve(Car
     scratch.line = carver.template take<V>(line + windows);  // one array: offsets reach from the first to the second
     scratch.windows = scratch.line == nullptr ? nullptr : scratch.line + line;
     scratch.window_positions = carver.template take<P>(has_positions_ ? windows : 0);
-    scratch.converted = carver.template take<V>(Convert::kIsCopy ? 0 : rows * row_elements_);
+    scratch.converted = carver.template take<V>(Convert::kIsCopy ? 0 : rows * span * width_);
     scratch.targets = carver.template take<V*>(axis_.stride);
     scratch.offsets = carver.template take<Index>(partial_.are_used() ? partial_.offsets() : taps_);
     return scratch;
@@ -229,11 +236,12 @@ void RowReducer<T, V, Convert>::reduce_phases(const T* rows, Index count, const 
     if (at_once == count && is_in_place(block, count, pitch)) {
       line = reinterpret_cast<const V*>(source);
     } else {
+      const Index columns = scratch.span.count * width_;
       const V* from = scratch.converted;
-      if constexpr (Convert::kIsCopy) from = source;
-      else convert(source, some * row_elements_, scratch.converted);
-      kernels_.split_rows({some, scratch.span.count * width_, from + scratch.span.first * width_, row_elements_,
-                           axis_.stride, scratch.targets, pitch, padding_});
+      if constexpr (Convert::kIsCopy) from = source + scratch.span.first * width_;
+      else convert_columns(source, some, scratch);
+      kernels_.split_rows({some, columns, from, Convert::kIsCopy ? row_elements_ : columns, axis_.stride,
+                           scratch.targets, pitch, padding_});
     }
     P* places = positions == nullptr ? nullptr : positions + row * pitch;
     reduce_line(line, (some - 1) * pitch + block.elements(), scratch, out + row * pitch, places);

@@ -5,6 +5,7 @@
 
 #include "pooling/average_divisor.hpp"
 #include "pooling/direct.hpp"
+#include "pooling/half.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/row_spreader.hpp"
@@ -20,18 +21,23 @@ namespace {
 
 constexpr Index kMostUneven = 10;  // elements of a row of uneven windows that is worth a transpose
 
-// scaled = gradients / divisor.
-template <class T>
+// scaled = gradients / divisor. T: stored, V: computed.
+template <class T, class V>
 class AverageScale {
  public:
-  explicit AverageScale(const AverageDivisor<T>& divisor) : divisor_(divisor) {}
+  explicit AverageScale(const AverageDivisor<V>& divisor) : divisor_(divisor) {}
   void operator()(const T* gradients, Index z, Index y, Index column, Index columns, Index lanes,
-                  T* scaled) const noexcept {
-    divisor_.divide(z, y, column, columns, lanes, gradients, scaled);
+                  V* scaled) const noexcept {
+    if constexpr (std::is_same_v<T, V>) {
+      divisor_.divide(z, y, column, columns, lanes, gradients, scaled);
+    } else {
+      convert(gradients, columns * lanes, scaled);
+      divisor_.divide(z, y, column, columns, lanes, scaled, scaled);
+    }
   }
 
  private:
-  const AverageDivisor<T>& divisor_;
+  const AverageDivisor<V>& divisor_;
 };
 
 // scaled[i] = gradient * norm^(1 - p), 0 where the norm is 0.
@@ -59,14 +65,21 @@ class NormScale {
   double norm_type_;
 };
 
-template <class T>
+// Sums are written where they belong, or rounded to the type they are stored in.
+template <class T, class V>
 class PlainSink {
  public:
   explicit PlainSink(T* grad_input) : grad_input_(grad_input) {}
 
-  T* place(Index offset) const noexcept { return grad_input_ + offset; }
-  LanePosition<T>* place_positions(Index) const noexcept { return nullptr; }
-  void finish(const FinishedRows<T>&) const noexcept {}
+  V* place(Index offset) const noexcept {
+    if constexpr (std::is_same_v<T, V>) return grad_input_ + offset;
+    else return nullptr;
+  }
+  LanePosition<V>* place_positions(Index) const noexcept { return nullptr; }
+  void finish(const FinishedRows<V>& rows) const noexcept {
+    for (Index y = 0; y < rows.y.count && !std::is_same_v<T, V>; ++y)
+      convert(rows.values + y * rows.pitch, rows.block.elements(), grad_input_ + rows.offset + y * rows.output_pitch);
+  }
 
  private:
   T* grad_input_;
@@ -111,30 +124,35 @@ void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* gr
   if (algorithm == PoolAlgorithm::reference)
     return reference::avg_pool_backward(geometry, grad_output, grad_input, num_threads);
   if (algorithm == PoolAlgorithm::direct) return direct_average_gradients(geometry, grad_output, grad_input);
-  if (pays_side_by_side(geometry, kMostUneven)) {
-    const PlaneBlocks<T> blocks(geometry, num_threads);
-    return blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {
-      const T* source = blocks.bring(block.output, first, grad_output, carver);
-      T* target = carver.take<T>(block.input.elements());
-      avg_pool_backward(block, source, target, num_threads);
-      blocks.take_apart(block.input, first, target, grad_input);
-    });
+  if constexpr (!kIsHalf<T>) {
+    if (pays_side_by_side(geometry, kMostUneven)) {
+      const PlaneBlocks<T> blocks(geometry, num_threads);
+      return blocks.each([&](const PoolGeometry& block, Index first, Carver& carver) {
+        const T* source = blocks.bring(block.output, first, grad_output, carver);
+        T* target = carver.take<T>(block.input.elements());
+        avg_pool_backward(block, source, target, num_threads);
+        blocks.take_apart(block.input, first, target, grad_input);
+      });
+    }
   }
+  using V = Computed<T>;
   const PoolView forward = forward_view(geometry);
   if (is_one_window(forward)) {
-    const T divisor = static_cast<T>(geometry.divisor_of(0, 0, 0));
+    const V divisor = static_cast<V>(geometry.divisor_of(0, 0, 0));
     return fill_planes(
-        forward.outers, forward.source_plane(), grad_input, [&](Index plane) { return grad_output[plane] / divisor; },
-        num_threads);
+        forward.outers, forward.source_plane(), grad_input,
+        [&](Index plane) { return static_cast<T>(grad_output[plane] / divisor); }, num_threads);
   }
   const PoolView view = backward_view(geometry);
-  const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
-  const AverageDivisor<T> divisor(view, kernels);
-  if (const auto kernel = divisor.is_small() ? window_spread_kernel(view, kernels.window_spreads) : nullptr)
-    return run_window_spread(view, kernel, divisor, grad_output, grad_input, num_threads);
-  const AverageScale<T> scale(divisor);
-  const RowSpreader<T, T, AverageScale<T>> rows(view, kernels, scale);
-  run_windows<T>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T>(grad_input), grad_output, num_threads);
+  const PoolKernels<V>& kernels = pool_kernels<V>(*selected_kernels());
+  const AverageDivisor<V> divisor(view, kernels);
+  if constexpr (std::is_same_v<T, V>) {
+    if (const auto kernel = divisor.is_small() ? window_spread_kernel(view, kernels.window_spreads) : nullptr)
+      return run_window_spread(view, kernel, divisor, grad_output, grad_input, num_threads);
+  }
+  const AverageScale<T, V> scale(divisor);
+  const RowSpreader<T, V, AverageScale<T, V>> rows(view, kernels, scale);
+  run_windows<V>(view, rows, kernels.sum, kernels.lanes, false, PlainSink<T, V>(grad_input), grad_output, num_threads);
 }
 
 template <class T>
@@ -151,10 +169,12 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
                       grad_output, num_threads);
 }
 
-#define CONVPOOL_SUM_BACKWARD(T)                                           \
-  template void avg_pool_backward(const PoolGeometry&, const T*, T*, int); \
-  template void lp_pool_backward(const PoolGeometry&, const T*, const T*, const T*, double, T*, int);
-CONVPOOL_SUM_BACKWARD(float)
-CONVPOOL_SUM_BACKWARD(double)
+template void avg_pool_backward(const PoolGeometry&, const float*, float*, int);
+template void avg_pool_backward(const PoolGeometry&, const double*, double*, int);
+template void avg_pool_backward(const PoolGeometry&, const Float16*, Float16*, int);
+template void avg_pool_backward(const PoolGeometry&, const BFloat16*, BFloat16*, int);
+
+template void lp_pool_backward(const PoolGeometry&, const float*, const float*, const float*, double, float*, int);
+template void lp_pool_backward(const PoolGeometry&, const double*, const double*, const double*, double, double*, int);
 
 }  // namespace convpool

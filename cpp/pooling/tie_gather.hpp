@@ -7,19 +7,21 @@
 
 namespace convpool {
 
-// Arrays over the view's targets (own, dividend, out) and sources (keys, values).
-template <class T>
+// Arrays over the view's targets (own, dividend, out) and sources (keys, values), in the types they are stored in.
+template <class Key, class Value, class Out>
 struct TieArrays {
-  const T* own;
-  const T* keys;
-  const T* values;    // null: every tie counts 1
-  const T* dividend;  // not null: out = dividend / sum
-  T* out;
+  const Key* own;
+  const Key* keys;
+  const Value* values;  // null: every tie counts 1
+  const Key* dividend;  // not null: out = dividend / sum
+  Out* out;
+  bool is_added = false;  // to what `out` holds
 };
 
-// A vector of planes is brought side by side, a band of target rows at a time; scratch for a band is near 256 KB, or
-// what one target row and the source rows it reads need.
-template <class T>
-void gather_ties(const KernelTable& table, const PoolView& view, const TieArrays<T>& arrays, int num_threads);
+// A vector of planes is brought side by side, a band of target rows (or part of one) at a time, and the sources that a
+// band reads at once or, where windows are large, some after the other. Scratch memory is near 256 KB a thread.
+template <class Key, class Value, class Out>
+void gather_ties(const KernelTable& table, const PoolView& view, const TieArrays<Key, Value, Out>& arrays,
+                 int num_threads);
 
 }  // namespace convpool

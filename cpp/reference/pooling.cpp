@@ -4,6 +4,7 @@
 
 #include "pooling/half.hpp"
 #include "runtime/parallel.hpp"
+#include "runtime/workspace.hpp"
 
 namespace convpool::reference {
 
@@ -30,16 +31,26 @@ struct Window {
   WindowTaps z, y, x;
 };
 
-// Calls body(plane offset in the input, plane offset in the output) for every (n, c).
-template <class Body>
-void for_each_plane(const PoolGeometry& geometry, int num_threads, Body&& body) {
+int workers_of(const PoolGeometry& geometry, int num_threads) {
   const int64_t planes = geometry.input.batch * geometry.input.channels;
   int64_t taps = 1;
   for (const Axis& axis : geometry.axes) taps *= axis.largest_window();
-  const int workers = worker_count(num_threads, planes, planes * geometry.output.plane() * taps);
-  parallel_for(planes, workers, [&](int64_t plane, int) {
-    body(plane_offset(geometry.input, plane), plane_offset(geometry.output, plane));
+  return worker_count(num_threads, planes, planes * geometry.output.plane() * taps);
+}
+
+// Calls body(plane offset in the input, plane offset in the output, worker) for every (n, c).
+template <class Body>
+void share_planes(const PoolGeometry& geometry, int workers, Body&& body) {
+  parallel_for(geometry.input.batch * geometry.input.channels, workers, [&](int64_t plane, int worker) {
+    body(plane_offset(geometry.input, plane), plane_offset(geometry.output, plane), worker);
   });
+}
+
+// The same without the worker.
+template <class Body>
+void for_each_plane(const PoolGeometry& geometry, int num_threads, Body&& body) {
+  share_planes(geometry, workers_of(geometry, num_threads),
+               [&](int64_t input_plane, int64_t output_plane, int) { body(input_plane, output_plane); });
 }
 
 template <class Body>
@@ -90,23 +101,42 @@ Found<T> first_extreme(const PoolGeometry& geometry, Extreme extreme, const Wind
   return best;
 }
 
-template <class T>
-void zero_plane(const Extents& extents, T* plane) noexcept {
-  const int64_t step = extents.axis_stride(2);
-  for (int64_t i = 0; i < extents.plane(); ++i) plane[i * step] = T{0};
+// Calls body(plane offset in the input, plane offset in the output, sums, step) for every (n, c). The gradient of the
+// element at position p of the plane is what was added to sums[p * step], which start at 0. Sums of 16-bit floats are
+// kept as floats, beside the output, and rounded once.
+template <class T, class Body>
+void for_each_summed_plane(const PoolGeometry& geometry, T* grad_input, int num_threads, Body&& body) {
+  const int64_t plane = geometry.input.plane(), stride = geometry.input.axis_stride(2);
+  const auto add = [&](int64_t input_plane, int64_t output_plane, Computed<T>* sums, int64_t step) {
+    for (int64_t i = 0; i < plane; ++i) sums[i * step] = 0;
+    body(input_plane, output_plane, sums, step);
+  };
+  if constexpr (!kIsHalf<T>) {
+    for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
+      add(input_plane, output_plane, grad_input + input_plane, stride);
+    });
+  } else {
+    const int workers = workers_of(geometry, num_threads);
+    const Workspace memory(workers, static_cast<std::size_t>(plane) * sizeof(float));
+    share_planes(geometry, workers, [&](int64_t input_plane, int64_t output_plane, int worker) {
+      float* sums = reinterpret_cast<float*>(memory.of(worker));
+      add(input_plane, output_plane, sums, 1);
+      for (int64_t i = 0; i < plane; ++i) grad_input[input_plane + i * stride] = static_cast<T>(sums[i]);
+    });
+  }
 }
 
-// Adds a window's gradient to every element equal to its extreme (NaN equals NaN here).
-template <class T>
-void spread_over_ties(const PoolGeometry& geometry, Extreme extreme, const Window& window, const T* plane, T gradient,
-                      bool is_split, T* grad_plane) {
+// Adds a window's gradient to the sum of every element equal to its extreme (NaN equals NaN here).
+template <class T, class Sum>
+void spread_over_ties(const PoolGeometry& geometry, Extreme extreme, const Window& window, const T* plane, Sum gradient,
+                      bool is_split, Sum* sums, int64_t step) {
   const T found = first_extreme(geometry, extreme, window, plane).value;
   const auto is_tie = [found](T value) { return value == found || (value != value && found != found); };
   int64_t ties = 0;
   for_each_tap(geometry, window, [&](int64_t offset, int64_t) { ties += is_tie(plane[offset]); });
-  const T share = is_split ? gradient / static_cast<T>(ties) : gradient;
-  for_each_tap(geometry, window, [&](int64_t offset, int64_t) {
-    if (is_tie(plane[offset])) grad_plane[offset] += share;
+  const Sum share = is_split ? gradient / static_cast<Sum>(ties) : gradient;
+  for_each_tap(geometry, window, [&](int64_t offset, int64_t position) {
+    if (is_tie(plane[offset])) sums[position * step] += share;
   });
 }
 
@@ -135,22 +165,21 @@ void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T
 template <class T, class I>
 void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const T* grad_output, const T* input,
                            GivenIndices<I> indices, Ties ties, T* grad_input, int num_threads) {
-  const int64_t step = geometry.input.axis_stride(2);
-  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
-    T* grad_plane = grad_input + input_plane;
-    zero_plane(geometry.input, grad_plane);
+  using Sum = Computed<T>;
+  const auto add = [&](int64_t input_plane, int64_t output_plane, Sum* sums, int64_t step) {
     for_each_window(geometry, [&](const Window& window) {
       const int64_t output = output_plane + window.output;
+      const Sum gradient = grad_output[output];
       if (ties != Ties::first) {
-        spread_over_ties(geometry, extreme, window, input + input_plane, grad_output[output], ties == Ties::split,
-                         grad_plane);
+        spread_over_ties(geometry, extreme, window, input + input_plane, gradient, ties == Ties::split, sums, step);
       } else if (indices.data != nullptr) {
-        grad_plane[indices.data[output] * step] += grad_output[output];
+        sums[indices.data[output] * step] += gradient;
       } else {
-        grad_plane[first_extreme(geometry, extreme, window, input + input_plane).offset] += grad_output[output];
+        sums[first_extreme(geometry, extreme, window, input + input_plane).position * step] += gradient;
       }
     });
-  });
+  };
+  for_each_summed_plane(geometry, grad_input, num_threads, add);
 }
 
 template <class T>
@@ -169,13 +198,14 @@ void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, i
 
 template <class T>
 void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* grad_input, int num_threads) {
-  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
-    zero_plane(geometry.input, grad_input + input_plane);
+  using Sum = Computed<T>;
+  const auto add = [&](int64_t, int64_t output_plane, Sum* sums, int64_t step) {
     for_each_window(geometry, [&](const Window& window) {
-      const T share = grad_output[output_plane + window.output] / static_cast<T>(window.divisor);
-      for_each_tap(geometry, window, [&](int64_t offset, int64_t) { grad_input[input_plane + offset] += share; });
+      const Sum share = grad_output[output_plane + window.output] / static_cast<Sum>(window.divisor);
+      for_each_tap(geometry, window, [&](int64_t, int64_t position) { sums[position * step] += share; });
     });
-  });
+  };
+  for_each_summed_plane(geometry, grad_input, num_threads, add);
 }
 
 template <class T>
@@ -198,26 +228,25 @@ void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_t
 template <class T>
 void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const T* input, const T* output,
                       double norm_type, T* grad_input, int num_threads) {
-  for_each_plane(geometry, num_threads, [&](int64_t input_plane, int64_t output_plane) {
+  const auto add = [&](int64_t input_plane, int64_t output_plane, T* sums, int64_t step) {
     const T* plane = input + input_plane;
-    T* grad_plane = grad_input + input_plane;
-    zero_plane(geometry.input, grad_plane);
     for_each_window(geometry, [&](const Window& window) {
       const double gradient = grad_output[output_plane + window.output];
       if (std::isinf(norm_type)) {
-        const int64_t offset = first_extreme(geometry, Extreme::max, window, plane, true).offset;
-        grad_plane[offset] += static_cast<T>(gradient * sign(plane[offset]));
+        const Found<T> found = first_extreme(geometry, Extreme::max, window, plane, true);
+        sums[found.position * step] += static_cast<T>(gradient * sign(plane[found.offset]));
         return;
       }
       const double norm = output[output_plane + window.output];
       if (norm == 0) return;
       const double scale = gradient * std::pow(norm, 1 - norm_type);
-      for_each_tap(geometry, window, [&](int64_t offset, int64_t) {
+      for_each_tap(geometry, window, [&](int64_t offset, int64_t position) {
         const double value = plane[offset];
-        if (value != 0) grad_plane[offset] += static_cast<T>(scale * sign(value) * power(value, norm_type - 1));
+        if (value != 0) sums[position * step] += static_cast<T>(scale * sign(value) * power(value, norm_type - 1));
       });
     });
-  });
+  };
+  for_each_summed_plane(geometry, grad_input, num_threads, add);
 }
 
 #define CONVPOOL_MAX_FORWARD(T)                                                                       \
@@ -236,14 +265,23 @@ CONVPOOL_MAX_FORWARD(std::uint16_t)
 CONVPOOL_MAX_FORWARD(std::uint32_t)
 CONVPOOL_MAX_FORWARD(std::uint64_t)
 
-#define CONVPOOL_REAL_PASSES(T)                                                                                     \
+#define CONVPOOL_GRADIENTS(T)                                                                                       \
   template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int32_t>, \
                                       Ties, T*, int);                                                               \
   template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<std::int64_t>, \
                                       Ties, T*, int);                                                               \
-  template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);                                          \
-  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int);                                    \
+  template void avg_pool_backward(const PoolGeometry&, const T*, T*, int);
+CONVPOOL_GRADIENTS(float)
+CONVPOOL_GRADIENTS(double)
+CONVPOOL_GRADIENTS(Float16)
+CONVPOOL_GRADIENTS(BFloat16)
+
+#define CONVPOOL_NORMS(T)                                                        \
+  template void lp_pool_forward(const PoolGeometry&, const T*, double, T*, int); \
   template void lp_pool_backward(const PoolGeometry&, const T*, const T*, const T*, double, T*, int);
+CONVPOOL_NORMS(float)
+CONVPOOL_NORMS(double)
+
 #define CONVPOOL_SUMS(T) template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);
 CONVPOOL_SUMS(float)
 CONVPOOL_SUMS(double)
@@ -253,8 +291,5 @@ CONVPOOL_SUMS(std::uint8_t)
 CONVPOOL_SUMS(std::uint16_t)
 CONVPOOL_SUMS(std::uint32_t)
 CONVPOOL_SUMS(std::uint64_t)
-
-CONVPOOL_REAL_PASSES(float)
-CONVPOOL_REAL_PASSES(double)
 
 }  // namespace convpool::reference

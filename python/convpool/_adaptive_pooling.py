@@ -135,7 +135,7 @@ def adaptive_max_pool_backward(
 
     Notes
     -----
-    NaN, threads, cost, scratch memory: as `max_pool_backward`. Source: the adjoint of `adaptive_max_pool`.
+    NaN, threads, cost, scratch memory, numerics: as `max_pool_backward`. Source: the adjoint of `adaptive_max_pool`.
 
     Examples
     --------
@@ -215,7 +215,7 @@ def adaptive_avg_pool_backward(
 
     Notes
     -----
-    NaN, threads, cost, scratch memory: as `avg_pool_backward`. Source: the adjoint of `adaptive_avg_pool`.
+    NaN, threads, cost, scratch memory, numerics: as `avg_pool_backward`. Source: the adjoint of `adaptive_avg_pool`.
 
     Examples
     --------

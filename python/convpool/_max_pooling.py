@@ -165,7 +165,7 @@ def max_pool_backward(
 
     Parameters
     ----------
-    grad_output : ndarray of float32 or float64, shape of the forward output
+    grad_output : ndarray of float16, bfloat16, float32 or float64, shape of the forward output
     input : ndarray of grad_output's dtype, or a tuple of int
         That of the forward call. With ``indices`` its shape is enough: the activations need not be kept.
     kernel_size, stride, padding, dilation, ceil_mode, layout : as in the forward call
@@ -190,9 +190,12 @@ def max_pool_backward(
     -----
     NaN: with ``ties="all"`` and ``"split"`` every NaN of a NaN window counts as a maximum.
     Threads: every element has one owner and one order of summation (windows in row-major order).
-    Cost: one pass over the input's gradient and one over the output's. Scratch memory: with ``indices`` none (a copy of
-    them if they are not int32); without, about 0.5 MB a thread or, if that is more, the
-    forward result of one plane (channels last: of one image).
+    Cost: one pass over the input's gradient and one over the output's; without ``indices`` the forward pass as well, of
+    large planes and images some windows at a time: blocks of b rows of windows, k high at a stride of s, reduce
+    ``(k - s) / (b * s)`` of their input rows twice. Scratch memory: with ``indices`` none (a copy of them if they are
+    not int32); without, or with ties, below 1 MB a thread (384 KB of it for what is found again; 16-bit floats 1.5 MB),
+    whatever the planes. More only where the channels of one window need it.
+    Numerics: 16-bit gradients are added up in float32, in 256 KB of scratch memory a thread, and rounded once.
     Source: the adjoint of `max_pool`; ``ties="all"`` is the ``mask == max`` rule of array libraries.
 
     Examples

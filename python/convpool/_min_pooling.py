@@ -144,7 +144,7 @@ def min_pool_backward(
 
     Parameters
     ----------
-    grad_output : ndarray of float32 or float64, shape of the forward output
+    grad_output : ndarray of float16, bfloat16, float32 or float64, shape of the forward output
     input : ndarray of grad_output's dtype, or a tuple of int
         That of the forward call. With ``indices`` its shape is enough: the activations need not be kept.
     kernel_size, stride, padding, dilation, ceil_mode, layout : as in the forward call
@@ -168,7 +168,7 @@ def min_pool_backward(
     Notes
     -----
     NaN: with ``ties="all"`` and ``"split"`` every NaN of a NaN window counts as a minimum.
-    Threads, cost and scratch memory: those of `max_pool_backward`. Source: the adjoint of `min_pool`.
+    Threads, cost, scratch memory and numerics: those of `max_pool_backward`. Source: the adjoint of `min_pool`.
 
     Examples
     --------

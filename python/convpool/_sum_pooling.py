@@ -112,7 +112,7 @@ def avg_pool_backward(
 
     Parameters
     ----------
-    grad_output : ndarray of float32 or float64, shape of the forward output
+    grad_output : ndarray of float16, bfloat16, float32 or float64, shape of the forward output
     input_shape : tuple of int
         Shape of the forward input.
     kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, layout
@@ -132,7 +132,7 @@ def avg_pool_backward(
     Notes
     -----
     NaN: as IEEE 754 says. Threads: every element has one owner and one order of summation.
-    Cost and scratch memory: as `avg_pool`.
+    Cost and scratch memory: as `avg_pool`. Numerics: 16-bit gradients are added up in float32 and rounded once.
     Source: the adjoint of `avg_pool`.
 
     Examples
@@ -246,7 +246,7 @@ def lp_pool_backward(
     Notes
     -----
     NaN: as IEEE 754 says. Numerics: float64 until the result. Threads: every element has one order of summation.
-    Cost and scratch memory: as `lp_pool`.
+    Cost and scratch memory: as `lp_pool`; ``p = inf``: as `max_pool_backward` without indices.
     Source: the adjoint of `lp_pool`, with the subgradient 0 where the norm has no derivative.
 
     Examples
