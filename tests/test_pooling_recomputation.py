@@ -1,6 +1,7 @@
 """Extremes found again for their gradient, in pieces where the results of a plane or image are too much to keep.
 
-A thread keeps 384 KB: 49,152 results of eight bytes, 65,536 of six (float16). The shapes have some more than three threads may keep.
+A thread keeps 384 KB: 49,152 results of eight bytes, 65,536 of six (float16). The shapes have some
+more than three threads may keep.
 """
 
 from __future__ import annotations
