@@ -43,3 +43,8 @@ def test_uneven_windows(isa, threads):
     same(found.output, expected.output)
     same(found.indices, expected.indices)
     same(convpool.adaptive_avg_pool(x, 4, num_threads=threads), reference.adaptive_avg_pool(x, 4))
+    gradient = 16 * integers(expected.output.shape)  # every window has 16 elements
+    same(
+        convpool.adaptive_avg_pool_backward(gradient, x.shape, 4, num_threads=threads),
+        reference.adaptive_avg_pool_backward(gradient, x.shape, 4),
+    )

@@ -19,7 +19,7 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kMostUneven = 10;  // elements of a row of uneven windows that is worth a transpose
+constexpr Index kMostUneven = 32;  // elements of a row of uneven windows that is worth a transpose
 
 // scaled = gradients / divisor. T: stored, V: computed.
 template <class T, class V>
