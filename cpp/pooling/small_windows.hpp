@@ -1,6 +1,6 @@
 // Channels first, small windows: every row of windows is reduced straight from the input, without anything kept in
-// between. Where windows overlap, rows are read again from the cache: that costs less than to store what they reduced
-// to.
+// memory between. Rows that windows share stay in registers (square windows) or are read again from the cache, which
+// costs less than to store what they reduced to.
 #pragma once
 
 #include "pooling/row_bands.hpp"
