@@ -516,6 +516,32 @@ def check_scratch(code, **words):
     assert {name: taken for name, taken in kilobytes.items() if not taken <= most[name]} == {}
 
 
+SCRATCH_OF_NARROW_ROWS = (
+    SCRATCH
+    + """
+    from convpool import adaptive_avg_pool, adaptive_avg_pool_backward
+
+    short, uneven = np.ones((1, 16, 6000, 8), np.float32), np.ones((1, 16, 6000, 30), np.float32)
+    taken = {}
+    for name, x, pool, back, window in (
+        ("short", short, avg_pool, avg_pool_backward, {"kernel_size": 3, "stride": 1, "padding": 1}),
+        ("uneven", uneven, adaptive_avg_pool, adaptive_avg_pool_backward, {"output_size": (4001, 7)}),
+    ):
+        common = window | {"num_threads": 2}
+        y, out = pool(x, **common), np.full_like(x, 2)
+        taken[name] = kilobytes(lambda: pool(x, **common, out=y))
+        taken[name + " backward"] = kilobytes(lambda: back(y, x.shape, **common, out=out))
+    print(json.dumps(taken))
+"""
+)
+
+
+@linux_only
+def test_scratch_memory_of_narrow_rows_is_bounded():
+    """Planes of narrow rows are brought side by side only where a block of several is small; these have up to 1 MB each."""
+    check_scratch(SCRATCH_OF_NARROW_ROWS)
+
+
 @linux_only
 @pytest.mark.parametrize("layout", oracle.LAYOUTS)
 @pytest.mark.parametrize("kernel", [3, 31])

@@ -12,15 +12,20 @@
 
 namespace convpool {
 
-// Whether that pays: where rows are shorter than a vector, or where windows of uneven (adaptive) lengths share no lanes
-// otherwise and rows have up to `most_uneven` elements. The number of planes does not enter, so that an image has the
-// same bits in every batch.
+// Elements of a block at most, input and output together: half a megabyte of floats with scratch.
+constexpr Index kBlockElements = 64 * 1024;
+
+// Whether that pays: in planes of which a block holds enough, where rows are shorter than a vector, or where windows of
+// uneven (adaptive) lengths share no lanes otherwise and rows have up to `most_uneven` elements. The number of planes
+// does not enter, so that an image has the same bits in every batch.
 inline bool pays_side_by_side(const PoolGeometry& geometry, Index most_uneven) noexcept {
-  constexpr Index kShortRow = 10;
+  constexpr Index kShortRow = 10, kLeastPlanes = 16, kLeastUnevenPlanes = 4;
   const Axis& row = geometry.axes[2];
   if (geometry.input.layout != Layout::channels_first || geometry.output.plane() == 1) return false;
   const bool is_uneven = row.is_adaptive && row.input % row.output != 0;
-  return row.input <= (is_uneven ? most_uneven : kShortRow);
+  const Index planes = kBlockElements / (geometry.input.plane() + geometry.output.plane());
+  return is_uneven ? row.input <= most_uneven && planes >= kLeastUnevenPlanes
+                   : row.input <= kShortRow && planes >= kLeastPlanes;
 }
 
 // The planes of a problem, block by block. T: the element type of its arrays.
@@ -30,9 +35,8 @@ class PlaneBlocks {
   PlaneBlocks(const PoolGeometry& geometry, int num_threads)
       : geometry_(geometry), table_(*selected_kernels()), num_threads_(num_threads),
         planes_(geometry.input.batch * geometry.input.channels) {
-    constexpr Index kBlockElements = 64 * 1024, kLeastPlanes = 16;
     const Index plane = geometry.input.plane() + geometry.output.plane();
-    at_once_ = std::min(std::max(kBlockElements / plane, kLeastPlanes), planes_);
+    at_once_ = std::min(kBlockElements / plane, planes_);
     at_once_ = std::max(at_once_, kFewestChannels);
   }
 
