@@ -538,7 +538,7 @@ SCRATCH_OF_NARROW_ROWS = (
 
 @linux_only
 def test_scratch_memory_of_narrow_rows_is_bounded():
-    """Planes of narrow rows are brought side by side only where a block of several is small; these have up to 1 MB each."""
+    """Planes of narrow rows are brought side by side only where a block of several is small."""
     check_scratch(SCRATCH_OF_NARROW_ROWS)
 
 
