@@ -5,6 +5,7 @@
 #include "convolution/convolution.hpp"
 #include "convolution/packed_correlation.hpp"
 #include "convolution/row_tiles.hpp"
+#include "convolution/winograd.hpp"
 #include "reference/convolution.hpp"
 #include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
@@ -33,34 +34,41 @@ bool accepts_rows(const KernelTable* table, const Correlation& part, ConvPass pa
   return pass == ConvPass::grad_weight ? row_grad_weight_accepts(part) : row_tiles_accept(*table, part);
 }
 
+template <int Outputs>
+bool wins_with_tiles(const KernelTable* table, const Correlation& part, ConvPass pass) {
+  return table != nullptr && winograd_wins(part, Outputs, pass);
+}
+
 bool has_kernels(const KernelTable* table, const Correlation&, ConvPass) { return table != nullptr; }
 
 bool always(const KernelTable*, const Correlation&, ConvPass) { return true; }
-
-// The same target without channels to read: its only gradient is that of the bias.
-Correlation bias_part(const Correlation& part) {
-  Correlation sums = part;
-  sums.rows = part.groups * part.rows;
-  sums.groups = 1;
-  sums.channels = 0;
-  sums.taps.clear();
-  return sums;
-}
 
 template <class T>
 void row_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
                    T* grad_weight, T* grad_bias, int num_threads) {
   if (grad_weight != nullptr) row_grad_weight(table, part, source, grad_output, grad_weight, num_threads);
   if (grad_bias != nullptr)
-    packed_grad_weight<T>(table, bias_part(part), source, grad_output, nullptr, grad_bias, num_threads);
+    packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
 }
 
 template <class T>
-constexpr Algorithm<T> kPlan[] = {
-    {"row_tiles", accepts_rows, run_row_tiles<T>, row_gradients<T>},
-    {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>},
-    {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>},
-};
+constexpr Algorithm<T> kRowTiles = {"row_tiles", accepts_rows, run_row_tiles<T>, row_gradients<T>};
+template <class T>
+constexpr Algorithm<T> kPackedTiles = {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>};
+template <class T>
+constexpr Algorithm<T> kReference = {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>};
+template <class T, int Outputs>
+constexpr Algorithm<T> kWinograd = {Outputs == 2 ? "winograd_2x2" : "winograd_4x4", wins_with_tiles<Outputs>,
+                                    run_winograd<T, Outputs>, winograd_grad_weight<T, Outputs>};
+
+template <class T>
+constexpr Algorithm<T> kPlan[] = {};
+template <>
+constexpr Algorithm<float> kPlan<float>[] = {kRowTiles<float>, kWinograd<float, 4>, kWinograd<float, 2>,
+                                             kPackedTiles<float>, kReference<float>};
+template <>
+constexpr Algorithm<double> kPlan<double>[] = {kRowTiles<double>, kWinograd<double, 2>, kPackedTiles<double>,
+                                               kReference<double>};
 
 // The largest part decides for all: parts of one pass differ in their taps only.
 const Correlation& largest(const Parts& parts) {

@@ -73,5 +73,6 @@ constexpr ConvKernels<T> make_conv_kernels() {
   fill_row_tiles<T, kMostRowTileRows, kMostTileVectors>(kernels);
   fill_dot_rows<T, kDotTaps>(kernels.dot_rows);
   kernels.move_block = move_block<T>;
+  kernels.winograd = make_point_kernels<T>();
   return kernels;
 }

@@ -13,6 +13,15 @@ static inline __attribute__((always_inline)) void store_first(T* target, Vector<
   __builtin_memcpy(target, &value, static_cast<unsigned long>(count) * sizeof(T));
 }
 
+// The same from elements that lie `stride` apart.
+template <class T>
+static inline __attribute__((always_inline)) Vector<T> load_first_apart(const T* source, Index count, Index stride) {
+  if (stride == 1) return load_first(source, count);
+  Vector<T> value{};
+  for (Index lane = 0; lane < count; ++lane) value[lane] = source[lane * stride];
+  return value;
+}
+
 // The lanes [from, to) of a vector, those that exist: only these are read, the others are `others`.
 template <class T>
 class LaneSpan {

@@ -41,6 +41,24 @@ static inline __attribute__((always_inline)) void store_first(T* target, Vector<
   else _mm512_mask_storeu_epi64(target, static_cast<__mmask8>(lanes), bits);
 }
 
+// The same from elements that lie `stride` apart.
+template <class T>
+static inline __attribute__((always_inline)) Vector<T> load_first_apart(const T* source, Index count, Index stride) {
+  if (stride == 1) return load_first(source, count);
+  Vector<T> value{};
+  const unsigned lanes = _bzhi_u32(~0u, static_cast<unsigned>(count));
+  const __m512i steps = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0) * _mm512_set1_epi64(stride);
+  if constexpr (sizeof(T) == 8) {
+    value = _mm512_mask_i64gather_pd(value, static_cast<__mmask8>(lanes), steps, source, 8);
+  } else {
+    const __m256 low = _mm512_mask_i64gather_ps(__m256{}, static_cast<__mmask8>(lanes), steps, source, 4);
+    const __m256 high =
+        _mm512_mask_i64gather_ps(__m256{}, static_cast<__mmask8>(lanes >> 8), steps, source + 8 * stride, 4);
+    value = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  }
+  return value;
+}
+
 // The lanes [from, to) of a vector, those that exist: only these are read, the others are `others`.
 template <class T>
 class LaneSpan {

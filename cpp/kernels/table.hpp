@@ -49,6 +49,76 @@ struct DotRows {
 constexpr int kMostRowTileRows = 8;
 constexpr int kDotTaps = 8;
 
+// Winograd: // 3 taps along an axis become products at `points` = outputs + 2 points. Matrices of transformed values,
+// one for each point, are [tile][channel]; their pitches are constants, so that a micro-kernel's rows are
+// displacements.
+constexpr int kMostPoints = 6;
+constexpr Index kPointDepth = 128;        // channels of a tile's row, summed in registers
+constexpr Index kTransformedPitch = 144;  // an odd number of cache lines: rows spread over all sets
+constexpr Index kPointRows = 64;          // target channels of a block of transformed weights
+constexpr Index kProductPitch = 80;       // of a tile's row of products
+
+// A strip: tiles of one tile row that follow each other. Lanes are channels.
+template <class T>
+struct StripSource {
+  const T* rows[kMostPoints];  // pixel 0 of the strip's columns; a row of padding points at zeros, its pitch is 0
+  Index pitches[kMostPoints];  // from pixel to pixel
+  Index first, stop;           // columns that exist, the others are zero
+  Index tiles, lanes;          // channels that exist
+  T* columns;                  // scratch of points * (outputs * tiles + 2) vectors
+  T* transformed;              // [point][tile][tile_pitch]
+  Index tile_pitch, point_pitch;
+};
+
+template <class T>
+struct StripTarget {
+  const T* products;  // [point][tile][kProductPitch]
+  Index point_pitch;
+  const T* bias;  // one vector
+  T* target;
+  Index row_pitch, column_pitch;
+  Index rows, columns;  // pixels that exist
+  Index lanes;          // channels that exist
+};
+
+// 3 x 3 taps of some channels and rows. The array is read on the way to the points and written on the way back; then
+// its rows are neighbours, and writable up to a whole vector.
+template <class T>
+struct PointWeights {
+  T* weight;
+  Index offsets[9];  // of the taps, from the first to the last in the source
+  Index channels, channel_stride;
+  Index rows, row_stride;
+  T* points;  // [point][channel][kPointRows]
+  Index point_pitch;
+};
+
+template <class T>
+struct WinogradKernels {
+  int outputs, points;  // of one axis
+  // Both return whether every value that was read is small enough to be transformed: not NaN, not inf, no overflow.
+  bool (*transform_source)(const StripSource<T>& strip);
+  bool (*transform_gradient)(const StripSource<T>& strip);  // the adjoint of transform_products
+  void (*transform_products)(const StripTarget<T>& strip);
+  bool (*transform_weights)(const PointWeights<T>& weights);
+  void (*transform_weight_gradient)(const PointWeights<T>& weights);  // its adjoint
+};
+
+// products[tile][row] = (or, adding, +=) sum over channels of transformed[tile][channel] * weights[channel][row].
+template <class T>
+using PointProduct = void (*)(const T* transformed, const T* weights, T* products, Index depth);
+// sums[channel][row] += sum over tiles of transformed[tile][channel] * gradients[tile][row].
+template <class T>
+using PointGradient = void (*)(const T* transformed, Index tile_pitch, const T* gradients, T* sums, Index tiles);
+
+template <class T>
+struct PointKernels {
+  WinogradKernels<T> small, large;  // 2 and 4 outputs
+  int tile_rows, tile_vectors;      // largest micro-kernel
+  PointProduct<T> set[kMostTileRows][kMostTileVectors], add[kMostTileRows][kMostTileVectors];
+  PointGradient<T> gradient[kMostTileRows][kMostTileVectors];
+};
+
 template <class T>
 struct ConvKernels {
   int lanes;        // elements in a vector
@@ -67,6 +137,7 @@ struct ConvKernels {
   // one side runs along rows and the other along columns.
   void (*move_block)(Index rows, Index columns, const T* source, Index source_row, Index source_column, T* target,
                      Index target_row, Index target_column);
+  PointKernels<T> winograd;
 };
 
 // ---- pooling ----

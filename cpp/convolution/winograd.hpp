@@ -1,0 +1,22 @@
+// Winograd: 3 x 3 taps at unit step as products of transformed tiles, 2.25 to 4 times fewer than taps. A third axis of
+// taps is summed like channels are.
+#pragma once
+
+#include "convolution/convolution.hpp"
+#include "convolution/correlation.hpp"
+
+namespace convpool {
+
+// Whether tiles of `outputs` x `outputs` pixels need less work than the taps themselves, and than smaller tiles.
+bool winograd_wins(const Correlation& part, int outputs, ConvPass pass);
+
+// The same contracts as packed tiles have, for one part. Outputs: 2 or 4.
+template <class T, int Outputs>
+void run_winograd(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+                  const T* bias, T* target, int num_threads);
+
+template <class T, int Outputs>
+void winograd_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                          T* grad_weight, T* grad_bias, int num_threads);
+
+}  // namespace convpool

@@ -1,0 +1,50 @@
+// How Winograd passes see an image: tiles of outputs x outputs pixels, in strips of tiles that follow each other in a
+// row, in blocks of strips that are transformed and multiplied together.
+#pragma once
+
+#include "convolution/correlation.hpp"
+
+namespace convpool {
+
+// Some tiles of one tile row; `rows` and `columns` of their pixels exist.
+struct Strip {
+  Index batch, z, y, x, tiles, rows, columns;
+};
+
+struct StripCut {
+  Index outputs;  // pixels of a tile along y, and along x
+  Index tile_rows, row_strips, strip_tiles;
+  Index strips;  // of the whole batch
+  Index block_strips, blocks;
+
+  Index block_tiles() const { return block_strips * strip_tiles; }
+  Index first_strip(Index block) const noexcept { return std::min(block * block_strips, strips); }
+  Strip strip(const Grid& target, Index index) const noexcept;
+};
+
+// A block has about as many tiles as wanted, and at least one strip.
+StripCut make_strip_cut(const Grid& target, Index batch, Index outputs, Index wanted_tiles);
+
+// Reads strips of an array: the pixels under the windows of a strip's tiles, or the pixels of the tiles themselves.
+struct StripReader {
+  Grid grid;
+  Index y_offset, x_offset;  // of what tile (0, 0) reads
+  Index rows, overlap;       // rows of a tile, columns it shares with the next one
+
+  Index columns(const StripCut& cut) const { return cut.strip_tiles * cut.outputs + overlap; }
+  Index staged_pixels(const StripCut& cut) const { return rows * columns(cut); }
+
+  // The first `lanes` channels of `source` for the transforms, at z of the array. Channels first, pixels are brought
+  // together in `stage`, of staged_pixels() vectors.
+  template <class T>
+  StripSource<T> read(const ConvKernels<T>& kernels, const StripCut& cut, const Strip& strip, Index z, const T* source,
+                      Index lanes, T* stage) const noexcept;
+};
+
+template <int Outputs, class T>
+const WinogradKernels<T>& winograd_kernels(const ConvKernels<T>& kernels) {
+  static_assert(Outputs == 2 || Outputs == 4);
+  return Outputs == 2 ? kernels.winograd.small : kernels.winograd.large;
+}
+
+}  // namespace convpool

@@ -1,0 +1,381 @@
+// Winograd convolution of 3 x 3 taps: tiles of the source, of the weights and of gradients become products at points.
+//
+// Layout:    lanes are channels, so a transform is the same for every lane and knows no neighbours but pixels.
+// Semantics: F(4x4, 3x3) at the points 0, +-5/8, +-3/2, inf; F(2x2, 3x3) at 0, +-1, inf. A value that is not finite
+//            would reach its whole tile: the transforms report it, and the caller computes that image directly.
+// Numerics:  cpp/README.md, note 21. Every product is summed in the order of the channels.
+// Cost:      36 / 16 and 16 / 4 products for each output in place of 9. The transforms are bound by loads and stores.
+// Source:    Lavin and Gray, arXiv:1509.09308; points after Barabasz et al., arXiv:1803.10986.
+
+// Points of one axis. For the finite points x_j: `source` has the coefficients of the product of (x - x_i) over all
+// other points, `weights` the powers 1, x_j, x_j^2 over the product of (x_j - x_i), `products` the powers x_j^i.
+template <class T>
+struct TwoOutputs {
+  static constexpr int kOutputs = 2, kPoints = 4;
+
+  static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[4], Vector<T> (&v)[4]) {
+    v[0] = d[2] - d[0];
+    v[1] = d[2] + d[1];
+    v[2] = d[2] - d[1];
+    v[3] = d[3] - d[1];
+  }
+  static inline __attribute__((always_inline)) void weights(const Vector<T> (&g)[3], Vector<T> (&u)[4]) {
+    const Vector<T> half = broadcast(T(0.5)), even = half * (g[0] + g[2]), odd = half * g[1];
+    u[0] = -g[0];
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = g[2];
+  }
+  static inline __attribute__((always_inline)) void products(const Vector<T> (&m)[4], Vector<T> (&y)[2]) {
+    y[0] = m[0] + (m[1] + m[2]);
+    y[1] = m[3] + (m[1] - m[2]);
+  }
+  static inline __attribute__((always_inline)) void gradient(const Vector<T> (&y)[2], Vector<T> (&m)[4]) {
+    m[0] = y[0];
+    m[1] = y[0] + y[1];
+    m[2] = y[0] - y[1];
+    m[3] = y[1];
+  }
+  static inline __attribute__((always_inline)) void weight_gradient(const Vector<T> (&u)[4], Vector<T> (&g)[3]) {
+    const Vector<T> half = broadcast(T(0.5)), even = half * (u[1] + u[2]);
+    g[0] = even - u[0];
+    g[1] = half * (u[1] - u[2]);
+    g[2] = even + u[3];
+  }
+};
+
+template <class T>
+struct FourOutputs {
+  static constexpr int kOutputs = 4, kPoints = 6;
+  static constexpr T kNear = T(0.625), kFar = T(1.5), kNear2 = kNear * kNear, kFar2 = kFar * kFar;
+  static constexpr T kZeroNorm = 1 / (kNear2 * kFar2), kNearNorm = 1 / (2 * kNear2 * (kNear2 - kFar2)),
+                     kFarNorm = 1 / (2 * kFar2 * (kFar2 - kNear2));
+
+  // even + point * odd and even - point * odd.
+  static inline __attribute__((always_inline)) void pair(T point, Vector<T> even, Vector<T> odd, Vector<T>& plus,
+                                                         Vector<T>& minus) {
+    plus = multiply_add(broadcast(point), odd, even);
+    minus = multiply_add(broadcast(-point), odd, even);
+  }
+  static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[6], Vector<T> (&v)[6]) {
+    const Vector<T> product = broadcast(kNear2 * kFar2), sum = broadcast(-(kNear2 + kFar2));
+    const Vector<T> near2 = broadcast(-kNear2), far2 = broadcast(-kFar2);
+    v[0] = multiply_add(product, d[0], multiply_add(sum, d[2], d[4]));
+    pair(kNear, multiply_add(far2, d[2], d[4]), multiply_add(far2, d[1], d[3]), v[1], v[2]);
+    pair(kFar, multiply_add(near2, d[2], d[4]), multiply_add(near2, d[1], d[3]), v[3], v[4]);
+    v[5] = multiply_add(product, d[1], multiply_add(sum, d[3], d[5]));
+  }
+  static inline __attribute__((always_inline)) void weights(const Vector<T> (&g)[3], Vector<T> (&u)[6]) {
+    u[0] = broadcast(kZeroNorm) * g[0];
+    const Vector<T> near_norm = broadcast(kNearNorm), far_norm = broadcast(kFarNorm);
+    pair(kNear, near_norm * multiply_add(broadcast(kNear2), g[2], g[0]), near_norm * g[1], u[1], u[2]);
+    pair(kFar, far_norm * multiply_add(broadcast(kFar2), g[2], g[0]), far_norm * g[1], u[3], u[4]);
+    u[5] = g[2];
+  }
+  static inline __attribute__((always_inline)) void products(const Vector<T> (&m)[6], Vector<T> (&y)[4]) {
+    const Vector<T> near_sum = m[1] + m[2], near_difference = m[1] - m[2];
+    const Vector<T> far_sum = m[3] + m[4], far_difference = m[3] - m[4];
+    y[0] = m[0] + (near_sum + far_sum);
+    y[1] = multiply_add(broadcast(kNear), near_difference, broadcast(kFar) * far_difference);
+    y[2] = multiply_add(broadcast(kNear2), near_sum, broadcast(kFar2) * far_sum);
+    y[3] = multiply_add(broadcast(kNear2 * kNear), near_difference,
+                        multiply_add(broadcast(kFar2 * kFar), far_difference, m[5]));
+  }
+  static inline __attribute__((always_inline)) void gradient(const Vector<T> (&y)[4], Vector<T> (&m)[6]) {
+    m[0] = y[0];
+    pair(kNear, multiply_add(broadcast(kNear2), y[2], y[0]), multiply_add(broadcast(kNear2), y[3], y[1]), m[1], m[2]);
+    pair(kFar, multiply_add(broadcast(kFar2), y[2], y[0]), multiply_add(broadcast(kFar2), y[3], y[1]), m[3], m[4]);
+    m[5] = y[3];
+  }
+  static inline __attribute__((always_inline)) void weight_gradient(const Vector<T> (&u)[6], Vector<T> (&g)[3]) {
+    const Vector<T> near_norm = broadcast(kNearNorm), far_norm = broadcast(kFarNorm);
+    const Vector<T> near_sum = near_norm * (u[1] + u[2]), near_difference = near_norm * (u[1] - u[2]);
+    const Vector<T> far_sum = far_norm * (u[3] + u[4]), far_difference = far_norm * (u[3] - u[4]);
+    g[0] = multiply_add(broadcast(kZeroNorm), u[0], near_sum + far_sum);
+    g[1] = multiply_add(broadcast(kNear), near_difference, broadcast(kFar) * far_difference);
+    g[2] = multiply_add(broadcast(kNear2), near_sum, multiply_add(broadcast(kFar2), far_sum, u[5]));
+  }
+};
+
+// What a strip holds: the pixels under the windows of its tiles, or gradients of the tiles themselves.
+template <class T, class Points>
+struct SourceSide {
+  static constexpr int kInputs = Points::kPoints;
+  static inline __attribute__((always_inline)) void transform(const Vector<T> (&d)[kInputs],
+                                                              Vector<T> (&v)[Points::kPoints]) {
+    Points::source(d, v);
+  }
+};
+template <class T, class Points>
+struct GradientSide {
+  static constexpr int kInputs = Points::kOutputs;
+  static inline __attribute__((always_inline)) void transform(const Vector<T> (&d)[kInputs],
+                                                              Vector<T> (&v)[Points::kPoints]) {
+    Points::gradient(d, v);
+  }
+};
+
+// The largest magnitude that was seen, as bits: NaN is above inf, inf above every number.
+template <class T>
+class Magnitude {
+ public:
+  inline __attribute__((always_inline)) void see(Vector<T> value) {
+    const Bits magnitude = (Bits)value & kNoSign;
+    largest_ = magnitude > largest_ ? magnitude : largest_;
+  }
+  // Products of two values below 2^50, summed over channels and points, stay below the largest float.
+  bool is_small() const {
+    constexpr Bit kLimit = sizeof(T) == 4 ? Bit{50 + 127} << 23 : Bit{50 + 1023} << (sizeof(T) * 8 - 12);
+    bool is_small = true;
+    for (int lane = 0; lane < kLanes<T>; ++lane) is_small &= largest_[lane] < kLimit;
+    return is_small;
+  }
+
+ private:
+  using Bit = LanePosition<T>;
+  using Bits = Vector<Bit>;
+  static constexpr Bit kNoSign = static_cast<Bit>(~0ull >> 1 >> (64 - 8 * sizeof(T)));
+  Bits largest_{};
+};
+
+template <class T, class Side, class Points, class Part>
+static inline __attribute__((always_inline)) void transform_columns(const StripSource<T>& strip, const Part& part,
+                                                                    Index columns, Magnitude<T>& magnitude) {
+  constexpr int kWidth = kLanes<T>;
+  for (Index x = 0; x < strip.stop - strip.first; ++x) {
+    Vector<T> pixels[Side::kInputs], values[Points::kPoints];
+#pragma GCC unroll 6
+    for (int i = 0; i < Side::kInputs; ++i) {
+      pixels[i] = part.load(strip.rows[i] + x * strip.pitches[i]);
+      magnitude.see(pixels[i]);
+    }
+    Side::transform(pixels, values);
+    T* column = strip.columns + (strip.first + x) * kWidth;
+#pragma GCC unroll 6
+    for (int i = 0; i < Points::kPoints; ++i) store(column + i * columns * kWidth, values[i]);
+  }
+}
+
+template <class T, class Side, class Points>
+static bool transform_strip(const StripSource<T>& strip) {
+  constexpr int kWidth = kLanes<T>;
+  const Index columns = strip.tiles * Points::kOutputs + Side::kInputs - Points::kOutputs;
+  for (int i = 0; i < Points::kPoints; ++i) {
+    T* row = strip.columns + i * columns * kWidth;
+    for (Index x = 0; x < strip.first; ++x) store(row + x * kWidth, Vector<T>{});
+    for (Index x = strip.stop; x < columns; ++x) store(row + x * kWidth, Vector<T>{});
+  }
+  Magnitude<T> magnitude;
+  if (strip.lanes == kWidth) transform_columns<T, Side, Points>(strip, WholeVector<T>{}, columns, magnitude);
+  else transform_columns<T, Side, Points>(strip, PartialVector<T>{strip.lanes}, columns, magnitude);
+  for (Index tile = 0; tile < strip.tiles; ++tile) {
+    const T* row = strip.columns + tile * Points::kOutputs * kWidth;
+    T* target = strip.transformed + tile * strip.tile_pitch;
+    for (int i = 0; i < Points::kPoints; ++i) {
+      Vector<T> pixels[Side::kInputs], values[Points::kPoints];
+#pragma GCC unroll 6
+      for (int j = 0; j < Side::kInputs; ++j) pixels[j] = load(row + j * kWidth);
+      Side::transform(pixels, values);
+#pragma GCC unroll 6
+      for (int j = 0; j < Points::kPoints; ++j) store(target + j * strip.point_pitch, values[j]);
+      row += columns * kWidth;
+      target += Points::kPoints * strip.point_pitch;
+    }
+  }
+  return magnitude.is_small();
+}
+
+// One tile of outputs: columns of products first, then rows of those.
+template <class T, class Points, class Write>
+static inline __attribute__((always_inline)) void transform_tile(const T* products, Index point_pitch, Vector<T> bias,
+                                                                 Write&& write) {
+  constexpr int kPoints = Points::kPoints, kOutputs = Points::kOutputs;
+  Vector<T> columns[kOutputs][kPoints];
+#pragma GCC unroll 6
+  for (int j = 0; j < kPoints; ++j) {
+    Vector<T> values[kPoints], sums[kOutputs];
+#pragma GCC unroll 6
+    for (int i = 0; i < kPoints; ++i) values[i] = load(products + (i * kPoints + j) * point_pitch);
+    Points::products(values, sums);
+#pragma GCC unroll 4
+    for (int i = 0; i < kOutputs; ++i) columns[i][j] = sums[i];
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kOutputs; ++i) {
+    Vector<T> sums[kOutputs];
+    Points::products(columns[i], sums);
+#pragma GCC unroll 4
+    for (int j = 0; j < kOutputs; ++j) write(i, j, sums[j] + bias);
+  }
+}
+
+template <class T, class Points>
+static void transform_products(const StripTarget<T>& strip) {
+  constexpr int kWidth = kLanes<T>, kOutputs = Points::kOutputs;
+  const Vector<T> bias = load(strip.bias);
+  for (Index x = 0; x < strip.columns; x += kOutputs) {
+    const T* products = strip.products + x / kOutputs * kProductPitch;
+    T* target = strip.target + x * strip.column_pitch;
+    if (strip.rows >= kOutputs && x + kOutputs <= strip.columns && strip.lanes == kWidth) {
+      transform_tile<T, Points>(products, strip.point_pitch, bias, [&](int i, int j, Vector<T> value) {
+        store(target + i * strip.row_pitch + j * strip.column_pitch, value);
+      });
+    } else {
+      transform_tile<T, Points>(products, strip.point_pitch, bias, [&](int i, int j, Vector<T> value) {
+        if (i < strip.rows && x + j < strip.columns)
+          store_first(target + i * strip.row_pitch + j * strip.column_pitch, value, strip.lanes);
+      });
+    }
+  }
+}
+
+// One channel and one vector of rows.
+template <class T, class Points>
+static inline __attribute__((always_inline)) void transform_taps(const PointWeights<T>& weights, const T* source,
+                                                                 Index lanes, T* target, Magnitude<T>& magnitude) {
+  constexpr int kPoints = Points::kPoints;
+  Vector<T> columns[kPoints][3];
+#pragma GCC unroll 3
+  for (int x = 0; x < 3; ++x) {
+    Vector<T> taps[3], values[kPoints];
+#pragma GCC unroll 3
+    for (int y = 0; y < 3; ++y) {
+      taps[y] = load_first_apart(source + weights.offsets[3 * y + x], lanes, weights.row_stride);
+      magnitude.see(taps[y]);
+    }
+    Points::weights(taps, values);
+#pragma GCC unroll 6
+    for (int i = 0; i < kPoints; ++i) columns[i][x] = values[i];
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < kPoints; ++i) {
+    Vector<T> values[kPoints];
+    Points::weights(columns[i], values);
+#pragma GCC unroll 6
+    for (int j = 0; j < kPoints; ++j) store(target + (i * kPoints + j) * weights.point_pitch, values[j]);
+  }
+}
+
+template <class T, class Points>
+static bool transform_weights(const PointWeights<T>& weights) {
+  constexpr Index kWidth = kLanes<T>;
+  Magnitude<T> magnitude;
+  for (Index channel = 0; channel < weights.channels; ++channel)
+    for (Index row = 0; row < weights.rows; row += kWidth) {
+      const Index lanes = weights.rows - row < kWidth ? weights.rows - row : kWidth;
+      transform_taps<T, Points>(weights,
+                                weights.weight + channel * weights.channel_stride + row * weights.row_stride, lanes,
+                                weights.points + channel * kPointRows + row, magnitude);
+    }
+  return magnitude.is_small();
+}
+
+template <class T, class Points>
+static inline __attribute__((always_inline)) void gather_taps(const PointWeights<T>& weights, const T* source,
+                                                              T* target) {
+  constexpr int kPoints = Points::kPoints;
+  Vector<T> columns[3][kPoints];
+#pragma GCC unroll 6
+  for (int j = 0; j < kPoints; ++j) {
+    Vector<T> values[kPoints], taps[3];
+#pragma GCC unroll 6
+    for (int i = 0; i < kPoints; ++i) values[i] = load(source + (i * kPoints + j) * weights.point_pitch);
+    Points::weight_gradient(values, taps);
+#pragma GCC unroll 3
+    for (int y = 0; y < 3; ++y) columns[y][j] = taps[y];
+  }
+#pragma GCC unroll 3
+  for (int y = 0; y < 3; ++y) {
+    Vector<T> taps[3];
+    Points::weight_gradient(columns[y], taps);
+#pragma GCC unroll 3
+    for (int x = 0; x < 3; ++x) store(target + weights.offsets[3 * y + x], taps[x]);
+  }
+}
+
+template <class T, class Points>
+static void transform_weight_gradient(const PointWeights<T>& weights) {
+  for (Index channel = 0; channel < weights.channels; ++channel)
+    for (Index row = 0; row < weights.rows; row += kLanes<T>)
+      gather_taps<T, Points>(weights, weights.points + channel * kPointRows + row,
+                             weights.weight + channel * weights.channel_stride + row);
+}
+
+// The products of one point. Tiles and channels change places between the two: a sum over channels reads the rows of
+// `a` at a distance, one over tiles reads them side by side.
+template <class T, int Rows, int Vectors, class Finish>
+static inline __attribute__((always_inline)) void sum_products(const T* a, Index a_row, Index a_step, const T* b,
+                                                               Index b_step, Index depth, Finish&& finish) {
+  constexpr int kWidth = kLanes<T>;
+  Vector<T> sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row)
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) sum[row][v] = Vector<T>{};
+  for (Index p = 0; p < depth; ++p) {
+    Vector<T> column[Vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) column[v] = load(b + v * kWidth);
+#pragma GCC unroll 8
+    for (int row = 0; row < Rows; ++row) {
+      const Vector<T> factor = broadcast(a[row * a_row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) sum[row][v] = multiply_add(factor, column[v], sum[row][v]);
+    }
+    a += a_step;
+    b += b_step;
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row)
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) finish(row, v * kWidth, sum[row][v]);
+}
+
+template <class T, int Rows, int Vectors, bool Adds>
+static void point_product(const T* transformed, const T* weights, T* products, Index depth) {
+  sum_products<T, Rows, Vectors>(transformed, kTransformedPitch, 1, weights, kPointRows, depth,
+                                 [&](int row, int lane, Vector<T> sum) {
+                                   T* target = products + row * kProductPitch + lane;
+                                   store(target, Adds ? load(target) + sum : sum);
+                                 });
+}
+
+template <class T, int Rows, int Vectors>
+static void point_gradient(const T* transformed, Index tile_pitch, const T* gradients, T* sums, Index tiles) {
+  sum_products<T, Rows, Vectors>(transformed, 1, tile_pitch, gradients, kProductPitch, tiles,
+                                 [&](int row, int lane, Vector<T> sum) {
+                                   T* target = sums + row * kPointRows + lane;
+                                   store(target, load(target) + sum);
+                                 });
+}
+
+template <class T, int Rows, int Vectors>
+constexpr void fill_point_tiles(PointKernels<T>& kernels) {
+  kernels.set[Rows - 1][Vectors - 1] = point_product<T, Rows, Vectors, false>;
+  kernels.add[Rows - 1][Vectors - 1] = point_product<T, Rows, Vectors, true>;
+  kernels.gradient[Rows - 1][Vectors - 1] = point_gradient<T, Rows, Vectors>;
+  if constexpr (Vectors > 1) fill_point_tiles<T, Rows, Vectors - 1>(kernels);
+  else if constexpr (Rows > 1) fill_point_tiles<T, Rows - 1, kChannelVectors>(kernels);
+}
+
+template <class T, class Points>
+constexpr WinogradKernels<T> make_winograd_kernels() {
+  return {Points::kOutputs,
+          Points::kPoints,
+          transform_strip<T, SourceSide<T, Points>, Points>,
+          transform_strip<T, GradientSide<T, Points>, Points>,
+          transform_products<T, Points>,
+          transform_weights<T, Points>,
+          transform_weight_gradient<T, Points>};
+}
+
+template <class T>
+constexpr PointKernels<T> make_point_kernels() {
+  PointKernels<T> kernels{};
+  kernels.small = make_winograd_kernels<T, TwoOutputs<T>>();
+  kernels.large = make_winograd_kernels<T, FourOutputs<T>>();
+  kernels.tile_rows = kGradientRows;
+  kernels.tile_vectors = kChannelVectors;
+  fill_point_tiles<T, kGradientRows, kChannelVectors>(kernels);
+  return kernels;
+}
