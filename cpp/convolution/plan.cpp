@@ -58,7 +58,7 @@ constexpr Algorithm<T> kPackedTiles = {"packed_tiles", has_kernels, run_packed<T
 template <class T>
 constexpr Algorithm<T> kReference = {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>};
 template <class T, int Outputs>
-constexpr Algorithm<T> kWinograd = {Outputs == 2 ? "winograd_2x2" : "winograd_4x4", wins_with_tiles<Outputs>,
+constexpr Algorithm<T> kWinograd = {Outputs == 2 ? "winograd_f2" : "winograd_f4", wins_with_tiles<Outputs>,
                                     run_winograd<T, Outputs>, winograd_grad_weight<T, Outputs>};
 
 template <class T>

@@ -5,25 +5,25 @@
 namespace convpool {
 
 std::optional<TapCube> TapCube::find(const Correlation& part) {
+  if (part.taps.empty()) return {};
   TapCube cube{};
-  const Index taps = static_cast<Index>(part.taps.size());
-  if (taps == 0 || taps % (kSide * kSide) != 0) return {};
+  Index extent[kAxes];
   for (int axis = 0; axis < kAxes; ++axis) {
     if (part.step[axis] != 1) return {};
-    cube.least[axis] = std::min_element(part.taps.begin(), part.taps.end(), [axis](const Tap& a, const Tap& b) {
-                         return a.offset[axis] < b.offset[axis];
-                       })->offset[axis];
+    const auto [least, most] =
+        std::minmax_element(part.taps.begin(), part.taps.end(),
+                            [axis](const Tap& a, const Tap& b) { return a.offset[axis] < b.offset[axis]; });
+    cube.least[axis] = least->offset[axis];
+    extent[axis] = most->offset[axis] - least->offset[axis] + 1;
   }
-  cube.depth = taps / (kSide * kSide);
-  const Index extent[kAxes] = {cube.depth, kSide, kSide};
+  cube.depth = extent[0];
+  cube.height = extent[1];
+  const bool has_sides = extent[2] == kSide && (extent[1] == kSide || extent[1] == 1);
+  if (!has_sides || static_cast<Index>(part.taps.size()) != cube.depth * cube.plane_taps()) return {};
   cube.weight_offsets.assign(part.taps.size(), -1);
   for (const Tap& tap : part.taps) {
     Index place = 0;
-    for (int axis = 0; axis < kAxes; ++axis) {
-      const Index position = tap.offset[axis] - cube.least[axis];
-      if (position >= extent[axis]) return {};
-      place = place * extent[axis] + position;
-    }
+    for (int axis = 0; axis < kAxes; ++axis) place = place * extent[axis] + tap.offset[axis] - cube.least[axis];
     cube.weight_offsets[static_cast<std::size_t>(place)] = tap.weight_offset;
   }
   const bool is_full =

@@ -1,4 +1,4 @@
-// Taps that are neighbours: all of a box of depth x 3 x 3 source positions.
+// Taps that are neighbours: all of a box of source positions that is 3 wide, and 3 or 1 high.
 #pragma once
 
 #include <optional>
@@ -11,9 +11,10 @@ namespace convpool {
 struct TapCube {
   static constexpr Index kSide = 3;
   Index least[kAxes];  // source position of target position 0 through the first tap
-  Index depth;
+  Index depth, height;
   std::vector<Index> weight_offsets;  // [z][y][x]
 
+  Index plane_taps() const { return height * kSide; }
   static std::optional<TapCube> find(const Correlation& part);
 };
 

@@ -34,7 +34,7 @@ struct Problem {
   const Correlation& part;
   const ConvKernels<T>& kernels;
   const WinogradKernels<T>& transforms;
-  TapCube cube;
+  const TapCube& cube;
   StripCut cut;
   StripReader reader;
   Index points;  // of a tile
@@ -53,25 +53,26 @@ struct Problem {
 // once for each block, so there should be fewer blocks.
 template <class T>
 Index wanted_tiles(const Problem<T>& problem) {
-  constexpr Index kFewTiles = 28, kManyTiles = 56;
+  const Index few = 28 * 36 / problem.points;  // of six by six points each
   const Index weights = problem.points * problem.depth * problem.part.rows;
   const Index tile_bytes = problem.chunks * problem.points * kTransformedPitch * Index{sizeof(T)};
-  const Index wanted = weights * Index{sizeof(T)} > kLargeWeightBytes ? kManyTiles : kFewTiles;
+  const Index wanted = weights * Index{sizeof(T)} > kLargeWeightBytes ? 2 * few : few;
   return std::min(wanted, kMostTransformedBytes / tile_bytes);
 }
 
 template <class T>
-Problem<T> make_problem(const Correlation& part, const ConvKernels<T>& kernels, const WinogradKernels<T>& transforms) {
-  Problem<T> problem{part, kernels, transforms, *TapCube::find(part), {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-  const TapCube& cube = problem.cube;
+Problem<T> make_problem(const Correlation& part, const TapCube& cube, const ConvKernels<T>& kernels,
+                        const WinogradKernels<T>& transforms) {
+  Problem<T> problem{part, kernels, transforms, cube, {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   const Index lanes = kernels.lanes;
-  problem.reader = {part.source, cube.least[1], cube.least[2], transforms.points, TapCube::kSide - 1};
-  problem.points = transforms.points * transforms.points;
+  problem.reader = {part.source, cube.least[1], cube.least[2], transforms.y.points, transforms.x.taps - 1};
+  problem.points = transforms.y.points * transforms.x.points;
   problem.tap_depth = cube.depth == 1 ? part.channels : ceil_divide(part.channels, lanes) * lanes;
   problem.depth = cube.depth * problem.tap_depth;
   problem.chunk_depth = ceil_divide(ceil_divide(problem.depth, ceil_divide(problem.depth, kPointDepth)), lanes) * lanes;
   problem.chunks = ceil_divide(problem.depth, problem.chunk_depth);
-  problem.cut = make_strip_cut(part.target, part.batch, transforms.outputs, wanted_tiles(problem));
+  problem.cut =
+      make_strip_cut(part.target, part.batch, transforms.y.outputs, transforms.x.outputs, wanted_tiles(problem));
   problem.row_block = ceil_divide(ceil_divide(part.rows, ceil_divide(part.rows, kPointRows)), lanes) * lanes;
   problem.row_blocks = ceil_divide(part.rows, problem.row_block);
   problem.weight_pitch = odd_lines<T>(problem.depth * kPointRows);
@@ -86,18 +87,17 @@ Problem<T> make_problem(const Correlation& part, const ConvKernels<T>& kernels, 
 // move with their channels; otherwise channels that do. (Neither: the transform gathers.)
 template <class T>
 void stage_weights(const Problem<T>& problem, PointWeights<T>& weights, T* stage) noexcept {
-  constexpr Index kTaps = TapCube::kSide * TapCube::kSide;
-  const Index pitch = problem.row_block;
-  bool is_run = weights.channel_stride == kTaps;
-  for (Index tap = 0; tap < kTaps; ++tap) is_run &= weights.offsets[tap] == tap;
+  const Index pitch = problem.row_block, taps = problem.cube.plane_taps();
+  bool is_run = weights.channel_stride == taps;
+  for (Index tap = 0; tap < taps; ++tap) is_run &= weights.offsets[tap] == tap;
   if (weights.row_stride == 1 || (!is_run && weights.channel_stride != 1)) return;
-  const Index runs = is_run ? 1 : kTaps, count = is_run ? kTaps * weights.channels : weights.channels;
+  const Index runs = is_run ? 1 : taps, count = is_run ? taps * weights.channels : weights.channels;
   for (Index run = 0; run < runs; ++run)
     problem.kernels.move_block(count, weights.rows, weights.weight + weights.offsets[run], 1, weights.row_stride,
-                               stage + run * pitch, is_run ? pitch : kTaps * pitch, 1);
+                               stage + run * pitch, is_run ? pitch : taps * pitch, 1);
   weights.weight = stage;
-  for (Index tap = 0; tap < kTaps; ++tap) weights.offsets[tap] = tap * pitch;
-  weights.channel_stride = kTaps * pitch;
+  for (Index tap = 0; tap < taps; ++tap) weights.offsets[tap] = tap * pitch;
+  weights.channel_stride = taps * pitch;
   weights.row_stride = 1;
 }
 
@@ -107,7 +107,8 @@ bool transform_weight_block(const Problem<T>& problem, const T* weight, T* trans
                             Index channel, T* stage) noexcept {
   const Correlation& part = problem.part;
   PointWeights<T> weights{};
-  std::copy_n(problem.cube.weight_offsets.begin() + z * 9, 9, weights.offsets);
+  std::copy_n(problem.cube.weight_offsets.begin() + z * problem.cube.plane_taps(), problem.cube.plane_taps(),
+              weights.offsets);
   weights.channels = std::min(kWeightChannels, part.channels - channel);
   weights.channel_stride = part.weight_channel_stride;
   weights.rows = std::min(problem.row_block, part.rows - row);
@@ -130,13 +131,15 @@ bool transform_weights(const Problem<T>& problem, const T* weight, Index first, 
   const int workers = worker_count(num_threads, tasks, problem.pass_weights());
   if (problem.tap_depth != part.channels) std::fill_n(transformed, problem.pass_weights(), T{0});
   std::vector<unsigned char> is_small(static_cast<std::size_t>(tasks));
-  const Workspace stage(workers, static_cast<std::size_t>(kWeightChannels * 9 * problem.row_block) * sizeof(T));
+  const Workspace stage(
+      workers, static_cast<std::size_t>(kWeightChannels * problem.cube.plane_taps() * problem.row_block) * sizeof(T));
   parallel_for(tasks, workers, [&](Index task, int worker) {
     const Index group = task / group_tasks, block = task % group_tasks / block_tasks;
     const Index z = task % block_tasks / channel_blocks, channel = task % channel_blocks * kWeightChannels;
     T* target = transformed + (group * problem.pass_blocks + block) * problem.weight_block();
-    is_small[static_cast<std::size_t>(task)] = transform_weight_block(
-        problem, weight + group * part.weight_group_stride, target, (first + block) * problem.row_block, z, channel, reinterpret_cast<T*>(stage.of(worker)));
+    is_small[static_cast<std::size_t>(task)] =
+        transform_weight_block(problem, weight + group * part.weight_group_stride, target,
+                               (first + block) * problem.row_block, z, channel, reinterpret_cast<T*>(stage.of(worker)));
   });
   return std::find(is_small.begin(), is_small.end(), 0) == is_small.end();
 }
@@ -148,7 +151,7 @@ struct Scratch {
   static std::size_t carve(Carver carver, const Problem<T>& problem, Scratch& scratch) {
     const Index lanes = problem.kernels.lanes;
     scratch.stage = carver.take<T>(problem.reader.staged_pixels(problem.cut) * lanes);
-    scratch.columns = carver.take<T>(problem.transforms.points * problem.reader.columns(problem.cut) * lanes);
+    scratch.columns = carver.take<T>(problem.transforms.y.points * problem.reader.columns(problem.cut) * lanes);
     scratch.transformed = carver.take<T>(problem.chunks * problem.points * problem.tile_pitch);
     scratch.products = carver.take<T>(problem.points * problem.product_pitch);
     scratch.bias = carver.take<T>(kPointRows);
@@ -288,12 +291,13 @@ void run_images_directly(const KernelTable* table, const Correlation& part, cons
 
 // Products for each pair of a source and a target channel. To transform a weight costs as much as some tiles do; the
 // gradient of the weight has none to transform.
-Index winograd_work(const Correlation& part, Index outputs, ConvPass pass) {
+Index winograd_work(const Correlation& part, const TapCube& cube, Index outputs, ConvPass pass) {
   constexpr Index kTilesOfWeight = 32;
-  const Index points = outputs + TapCube::kSide - 1;
-  const Index image_tiles = ceil_divide(part.target.extent[1], outputs) * ceil_divide(part.target.extent[2], outputs);
+  const Index height = cube.height == 1 ? 1 : outputs;
+  const Index points = (outputs + TapCube::kSide - 1) * (height + cube.height - 1);
+  const Index image_tiles = ceil_divide(part.target.extent[1], height) * ceil_divide(part.target.extent[2], outputs);
   const Index tiles = part.batch * part.target.extent[0] * image_tiles;
-  return points * points * (tiles + (pass == ConvPass::grad_weight ? 0 : kTilesOfWeight));
+  return points * (tiles + (pass == ConvPass::grad_weight ? 0 : kTilesOfWeight));
 }
 
 }  // namespace
@@ -301,10 +305,12 @@ Index winograd_work(const Correlation& part, Index outputs, ConvPass pass) {
 bool winograd_wins(const Correlation& part, int outputs, ConvPass pass) {
   const auto is_vectorizable = [](const Grid& grid) { return grid.channel_stride == 1 || grid.axis_stride[2] == 1; };
   if (part.channels < kLeastChannels || part.rows < kLeastRows || part.target_offset != 0 ||
-      !is_vectorizable(part.source) || !is_vectorizable(part.target) || !TapCube::find(part))
+      !is_vectorizable(part.source) || !is_vectorizable(part.target))
     return false;
-  const Index work = winograd_work(part, outputs, pass);
-  return work < TapCube::kSide * TapCube::kSide * part.pixels() && work <= winograd_work(part, 2, pass);
+  const std::optional<TapCube> cube = TapCube::find(part);
+  if (!cube) return false;
+  const Index work = winograd_work(part, *cube, outputs, pass);
+  return work < cube->plane_taps() * part.pixels() && work <= winograd_work(part, *cube, 2, pass);
 }
 
 template <class T, int Outputs>
@@ -312,7 +318,8 @@ void run_winograd(const KernelTable* table, const std::vector<Correlation>& part
                   const T* bias, T* target, int num_threads) {
   const Correlation& part = parts.front();
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const Problem<T> problem = make_problem(part, kernels, winograd_kernels<Outputs>(kernels));
+  const TapCube cube = *TapCube::find(part);
+  const Problem<T> problem = make_problem(part, cube, kernels, winograd_kernels<Outputs>(kernels, cube.height));
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const Index blocks = part.groups * problem.cut.blocks;
   if (blocks == 0) return;

@@ -16,14 +16,13 @@ constexpr Index kWantedTiles = 28;
 constexpr Index kMostChannels = 64;  // of a task; its sums at the points stay in the second-level cache
 constexpr Index kWantedTasks = 16;   // enough for any thread count: the slices must not depend on it
 constexpr Index kMostSliceElements = 1 << 21;
-constexpr Index kTaps = TapCube::kSide * TapCube::kSide;
 
 template <class T>
 struct Problem {
   const Correlation& part;
   const ConvKernels<T>& kernels;
   const WinogradKernels<T>& transforms;
-  TapCube cube;
+  const TapCube& cube;
   StripCut cut;
   StripReader source, gradient;
   Index points;
@@ -35,7 +34,7 @@ struct Problem {
   Index tap_tasks() const { return channel_blocks * row_blocks; }
   Index tasks() const { return slices * part.groups * cube.depth * tap_tasks(); }
   // Sums of one task: [channel][tap][row].
-  Index task_elements() const { return channel_block * kTaps * row_block; }
+  Index task_elements() const { return channel_block * cube.plane_taps() * row_block; }
 };
 
 template <class T>
@@ -50,13 +49,15 @@ Index even_block(Index count, Index most, Index lanes) {
 }
 
 template <class T>
-Problem<T> make_problem(const Correlation& part, const ConvKernels<T>& kernels, const WinogradKernels<T>& transforms) {
-  Problem<T> problem{part, kernels, transforms, *TapCube::find(part), {}, {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+Problem<T> make_problem(const Correlation& part, const TapCube& cube, const ConvKernels<T>& kernels,
+                        const WinogradKernels<T>& transforms) {
+  Problem<T> problem{part, kernels, transforms, cube, {}, {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   const Index lanes = kernels.lanes;
-  problem.cut = make_strip_cut(part.target, part.batch, transforms.outputs, kWantedTiles);
-  problem.source = {part.source, problem.cube.least[1], problem.cube.least[2], transforms.points, TapCube::kSide - 1};
-  problem.gradient = {part.target, 0, 0, transforms.outputs, 0};
-  problem.points = transforms.points * transforms.points;
+  problem.points = transforms.y.points * transforms.x.points;
+  problem.cut = make_strip_cut(part.target, part.batch, transforms.y.outputs, transforms.x.outputs,
+                               kWantedTiles * 36 / problem.points);
+  problem.source = {part.source, cube.least[1], cube.least[2], transforms.y.points, transforms.x.taps - 1};
+  problem.gradient = {part.target, 0, 0, transforms.y.outputs, 0};
   problem.channel_block = even_block(part.channels, kMostChannels, lanes);
   problem.channel_blocks = ceil_divide(part.channels, problem.channel_block);
   problem.row_block = even_block(part.rows, kPointRows, lanes);
@@ -81,7 +82,7 @@ struct Scratch {
   static std::size_t carve(Carver carver, const Problem<T>& problem, Scratch& scratch) {
     const Index lanes = problem.kernels.lanes;
     scratch.stage = carver.take<T>(problem.source.staged_pixels(problem.cut) * lanes);
-    scratch.columns = carver.take<T>(problem.transforms.points * problem.source.columns(problem.cut) * lanes);
+    scratch.columns = carver.take<T>(problem.transforms.y.points * problem.source.columns(problem.cut) * lanes);
     scratch.source = carver.take<T>(problem.points * problem.source_pitch);
     scratch.gradient = carver.take<T>(problem.points * problem.gradient_pitch);
     scratch.sums = carver.take<T>(problem.points * problem.sum_pitch);
@@ -172,9 +173,9 @@ bool run_task(const Problem<T>& problem, const Place& place, const T* source, co
     multiply_points(problem, place, tiles, scratch);
   }
   PointWeights<T> weights{};
-  for (Index tap = 0; tap < kTaps; ++tap) weights.offsets[tap] = tap * problem.row_block;
+  for (Index tap = 0; tap < problem.cube.plane_taps(); ++tap) weights.offsets[tap] = tap * problem.row_block;
   weights.channels = place.channels;
-  weights.channel_stride = kTaps * problem.row_block;
+  weights.channel_stride = problem.cube.plane_taps() * problem.row_block;
   weights.point_pitch = problem.sum_pitch;
   weights.rows = place.rows;
   weights.weight = sums;
@@ -187,16 +188,18 @@ bool run_task(const Problem<T>& problem, const Place& place, const T* source, co
 template <class T>
 void write_sums(const Problem<T>& problem, const Place& place, Index slice_pitch, T* sums, T* grad_weight) noexcept {
   const Correlation& part = problem.part;
-  const Index elements = place.channels * kTaps * problem.row_block;
+  const Index elements = place.channels * problem.cube.plane_taps() * problem.row_block;
   for (Index slice = 1; slice < problem.slices; ++slice)
     for (Index i = 0; i < elements; ++i) sums[i] += sums[slice * slice_pitch + i];
-  const Index* offsets = problem.cube.weight_offsets.data() + place.z * kTaps;
+  const Index* offsets = problem.cube.weight_offsets.data() + place.z * problem.cube.plane_taps();
   T* target = grad_weight + place.group * part.weight_group_stride + place.channel * part.weight_channel_stride +
               place.row * part.weight_row_stride;
   // Taps and channels that follow each other in the array are one run.
-  const bool is_run = part.weight_channel_stride == kTaps * problem.cube.depth && problem.cube.depth == 1;
-  const Index runs = is_run ? 1 : kTaps, count = is_run ? place.channels * kTaps : place.channels;
-  const Index step = is_run ? problem.row_block : kTaps * problem.row_block;
+  const bool is_run =
+      part.weight_channel_stride == problem.cube.plane_taps() * problem.cube.depth && problem.cube.depth == 1;
+  const Index runs = is_run ? 1 : problem.cube.plane_taps(),
+              count = is_run ? place.channels * problem.cube.plane_taps() : place.channels;
+  const Index step = is_run ? problem.row_block : problem.cube.plane_taps() * problem.row_block;
   for (Index run = 0; run < runs; ++run)
     problem.kernels.move_block(count, place.rows, sums + run * problem.row_block, step, 1,
                                target + (is_run ? 0 : offsets[run]), is_run ? 1 : part.weight_channel_stride,
@@ -212,7 +215,8 @@ void winograd_grad_weight(const KernelTable* table, const Correlation& part, con
     packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
   if (grad_weight == nullptr) return;
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const Problem<T> problem = make_problem(part, kernels, winograd_kernels<Outputs>(kernels));
+  const TapCube cube = *TapCube::find(part);
+  const Problem<T> problem = make_problem(part, cube, kernels, winograd_kernels<Outputs>(kernels, cube.height));
   const Index tasks = problem.tasks(), slice_tasks = tasks / problem.slices;
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const int workers = worker_count(threads, tasks, part.groups * part.pixels() * part.depth() * part.rows / 32);

@@ -24,23 +24,24 @@ struct Inside {
 
 Strip StripCut::strip(const Grid& target, Index index) const noexcept {
   Strip strip{};
-  strip.x = index % row_strips * strip_tiles * outputs;
+  strip.x = index % row_strips * strip_tiles * tile_width;
   index /= row_strips;
-  strip.y = index % tile_rows * outputs;
+  strip.y = index % tile_rows * tile_height;
   index /= tile_rows;
   strip.z = index % target.extent[0];
   strip.batch = index / target.extent[0];
-  strip.rows = std::min(outputs, target.extent[1] - strip.y);
-  strip.columns = std::min(strip_tiles * outputs, target.extent[2] - strip.x);
-  strip.tiles = ceil_divide(strip.columns, outputs);
+  strip.rows = std::min(tile_height, target.extent[1] - strip.y);
+  strip.columns = std::min(strip_tiles * tile_width, target.extent[2] - strip.x);
+  strip.tiles = ceil_divide(strip.columns, tile_width);
   return strip;
 }
 
-StripCut make_strip_cut(const Grid& target, Index batch, Index outputs, Index wanted_tiles) {
+StripCut make_strip_cut(const Grid& target, Index batch, Index tile_height, Index tile_width, Index wanted_tiles) {
   StripCut cut{};
-  cut.outputs = outputs;
-  cut.tile_rows = ceil_divide(target.extent[1], outputs);
-  const Index row_tiles = ceil_divide(target.extent[2], outputs);
+  cut.tile_height = tile_height;
+  cut.tile_width = tile_width;
+  cut.tile_rows = ceil_divide(target.extent[1], tile_height);
+  const Index row_tiles = ceil_divide(target.extent[2], tile_width);
   cut.strip_tiles = ceil_divide(row_tiles, ceil_divide(row_tiles, kMostStripTiles));
   cut.row_strips = ceil_divide(row_tiles, cut.strip_tiles);
   cut.strips = batch * target.extent[0] * cut.tile_rows * cut.row_strips;
@@ -57,7 +58,7 @@ StripSource<T> StripReader::read(const ConvKernels<T>& kernels, const StripCut& 
   result.tiles = strip.tiles;
   result.lanes = lanes;
   const bool exists = z >= 0 && z < grid.extent[0];
-  const Inside x(strip.x + x_offset, strip.tiles * cut.outputs + overlap, grid.extent[2]);
+  const Inside x(strip.x + x_offset, strip.tiles * cut.tile_width + overlap, grid.extent[2]);
   const Inside y(strip.y + y_offset, rows, exists ? grid.extent[1] : 0);
   result.first = x.first;
   result.stop = x.stop;

@@ -1,4 +1,4 @@
-// How Winograd passes see an image: tiles of outputs x outputs pixels, in strips of tiles that follow each other in a
+// How Winograd passes see an image: tiles of some pixels, in strips of tiles that follow each other in a
 // row, in blocks of strips that are transformed and multiplied together.
 #pragma once
 
@@ -12,7 +12,7 @@ struct Strip {
 };
 
 struct StripCut {
-  Index outputs;  // pixels of a tile along y, and along x
+  Index tile_height, tile_width;  // in pixels of the target
   Index tile_rows, row_strips, strip_tiles;
   Index strips;  // of the whole batch
   Index block_strips, blocks;
@@ -23,7 +23,7 @@ struct StripCut {
 };
 
 // A block has about as many tiles as wanted, and at least one strip.
-StripCut make_strip_cut(const Grid& target, Index batch, Index outputs, Index wanted_tiles);
+StripCut make_strip_cut(const Grid& target, Index batch, Index tile_height, Index tile_width, Index wanted_tiles);
 
 // Reads strips of an array: the pixels under the windows of a strip's tiles, or the pixels of the tiles themselves.
 struct StripReader {
@@ -31,7 +31,7 @@ struct StripReader {
   Index y_offset, x_offset;  // of what tile (0, 0) reads
   Index rows, overlap;       // rows of a tile, columns it shares with the next one
 
-  Index columns(const StripCut& cut) const { return cut.strip_tiles * cut.outputs + overlap; }
+  Index columns(const StripCut& cut) const { return cut.strip_tiles * cut.tile_width + overlap; }
   Index staged_pixels(const StripCut& cut) const { return rows * columns(cut); }
 
   // The first `lanes` channels of `source` for the transforms, at z of the array. Channels first, pixels are brought
@@ -41,10 +41,13 @@ struct StripReader {
                       Index lanes, T* stage) const noexcept;
 };
 
+// The transforms for taps of this height.
 template <int Outputs, class T>
-const WinogradKernels<T>& winograd_kernels(const ConvKernels<T>& kernels) {
+const WinogradKernels<T>& winograd_kernels(const ConvKernels<T>& kernels, Index tap_height) {
   static_assert(Outputs == 2 || Outputs == 4);
-  return Outputs == 2 ? kernels.winograd.small : kernels.winograd.large;
+  const PointKernels<T>& sizes = kernels.winograd;
+  if (tap_height == 1) return Outputs == 2 ? sizes.two : sizes.four;
+  return Outputs == 2 ? sizes.two_by_two : sizes.four_by_four;
 }
 
 }  // namespace convpool

@@ -81,7 +81,7 @@ struct StripTarget {
   Index lanes;          // channels that exist
 };
 
-// 3 x 3 taps of some channels and rows. The array is read on the way to the points and written on the way back; then
+// The taps of some channels and rows. The array is read on the way to the points and written on the way back; then
 // its rows are neighbours, and writable up to a whole vector.
 template <class T>
 struct PointWeights {
@@ -93,9 +93,13 @@ struct PointWeights {
   Index point_pitch;
 };
 
+struct WinogradAxis {
+  Index taps, outputs, points;  // 1, 1 and 1 where an axis stays as it is
+};
+
 template <class T>
 struct WinogradKernels {
-  int outputs, points;  // of one axis
+  WinogradAxis y, x;
   // Both return whether every value that was read is small enough to be transformed: not NaN, not inf, no overflow.
   bool (*transform_source)(const StripSource<T>& strip);
   bool (*transform_gradient)(const StripSource<T>& strip);  // the adjoint of transform_products
@@ -113,8 +117,8 @@ using PointGradient = void (*)(const T* transformed, Index tile_pitch, const T* 
 
 template <class T>
 struct PointKernels {
-  WinogradKernels<T> small, large;  // 2 and 4 outputs
-  int tile_rows, tile_vectors;      // largest micro-kernel
+  WinogradKernels<T> two, four, two_by_two, four_by_four;  // outputs of a tile, along x or along both axes
+  int tile_rows, tile_vectors;                             // largest micro-kernel
   PointProduct<T> set[kMostTileRows][kMostTileVectors], add[kMostTileRows][kMostTileVectors];
   PointGradient<T> gradient[kMostTileRows][kMostTileVectors];
 };

@@ -1,17 +1,20 @@
-// Winograd convolution of 3 x 3 taps: tiles of the source, of the weights and of gradients become products at points.
+// Winograd convolution of 3 taps along an axis or two: tiles of the source, of the weights and of gradients become
+// products at points.
 //
 // Layout:    lanes are channels, so a transform is the same for every lane and knows no neighbours but pixels.
-// Semantics: F(4x4, 3x3) at the points 0, +-5/8, +-3/2, inf; F(2x2, 3x3) at 0, +-1, inf. A value that is not finite
+// Semantics: F(4, 3) at the points 0, +-5/8, +-3/2, inf; F(2, 3) at 0, +-1, inf; both axes alike. A value that is not
+// finite
 //            would reach its whole tile: the transforms report it, and the caller computes that image directly.
 // Numerics:  cpp/README.md, note 21. Every product is summed in the order of the channels.
-// Cost:      36 / 16 and 16 / 4 products for each output in place of 9. The transforms are bound by loads and stores.
-// Source:    Lavin and Gray, arXiv:1509.09308; points after Barabasz et al., arXiv:1803.10986.
+// Cost:      36 / 16 and 16 / 4 products for each output in place of 9, along one axis 6 / 4 and 4 / 2 in place of 3.
+// The transforms are bound by loads and stores. Source:    Lavin and Gray, arXiv:1509.09308; points after Barabasz et
+// al., arXiv:1803.10986.
 
 // Points of one axis. For the finite points x_j: `source` has the coefficients of the product of (x - x_i) over all
 // other points, `weights` the powers 1, x_j, x_j^2 over the product of (x_j - x_i), `products` the powers x_j^i.
 template <class T>
 struct TwoOutputs {
-  static constexpr int kOutputs = 2, kPoints = 4;
+  static constexpr int kOutputs = 2, kPoints = 4, kTaps = 3;
 
   static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[4], Vector<T> (&v)[4]) {
     v[0] = d[2] - d[0];
@@ -46,7 +49,7 @@ struct TwoOutputs {
 
 template <class T>
 struct FourOutputs {
-  static constexpr int kOutputs = 4, kPoints = 6;
+  static constexpr int kOutputs = 4, kPoints = 6, kTaps = 3;
   static constexpr T kNear = T(0.625), kFar = T(1.5), kNear2 = kNear * kNear, kFar2 = kFar * kFar;
   static constexpr T kZeroNorm = 1 / (kNear2 * kFar2), kNearNorm = 1 / (2 * kNear2 * (kNear2 - kFar2)),
                      kFarNorm = 1 / (2 * kFar2 * (kFar2 - kNear2));
@@ -97,10 +100,28 @@ struct FourOutputs {
   }
 };
 
+// An axis of one tap stays as it is.
+template <class T>
+struct OneOutput {
+  static constexpr int kOutputs = 1, kPoints = 1, kTaps = 1;
+
+  static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[1], Vector<T> (&v)[1]) { v[0] = d[0]; }
+  static inline __attribute__((always_inline)) void weights(const Vector<T> (&g)[1], Vector<T> (&u)[1]) { u[0] = g[0]; }
+  static inline __attribute__((always_inline)) void products(const Vector<T> (&m)[1], Vector<T> (&y)[1]) {
+    y[0] = m[0];
+  }
+  static inline __attribute__((always_inline)) void gradient(const Vector<T> (&y)[1], Vector<T> (&m)[1]) {
+    m[0] = y[0];
+  }
+  static inline __attribute__((always_inline)) void weight_gradient(const Vector<T> (&u)[1], Vector<T> (&g)[1]) {
+    g[0] = u[0];
+  }
+};
+
 // What a strip holds: the pixels under the windows of its tiles, or gradients of the tiles themselves.
 template <class T, class Points>
 struct SourceSide {
-  static constexpr int kInputs = Points::kPoints;
+  static constexpr int kInputs = Points::kPoints, kPoints = Points::kPoints, kOutputs = Points::kOutputs;
   static inline __attribute__((always_inline)) void transform(const Vector<T> (&d)[kInputs],
                                                               Vector<T> (&v)[Points::kPoints]) {
     Points::source(d, v);
@@ -108,7 +129,7 @@ struct SourceSide {
 };
 template <class T, class Points>
 struct GradientSide {
-  static constexpr int kInputs = Points::kOutputs;
+  static constexpr int kInputs = Points::kOutputs, kPoints = Points::kPoints, kOutputs = Points::kOutputs;
   static inline __attribute__((always_inline)) void transform(const Vector<T> (&d)[kInputs],
                                                               Vector<T> (&v)[Points::kPoints]) {
     Points::gradient(d, v);
@@ -138,12 +159,12 @@ class Magnitude {
   Bits largest_{};
 };
 
-template <class T, class Side, class Points, class Part>
+template <class T, class Side, class Part>
 static inline __attribute__((always_inline)) void transform_columns(const StripSource<T>& strip, const Part& part,
                                                                     Index columns, Magnitude<T>& magnitude) {
   constexpr int kWidth = kLanes<T>;
   for (Index x = 0; x < strip.stop - strip.first; ++x) {
-    Vector<T> pixels[Side::kInputs], values[Points::kPoints];
+    Vector<T> pixels[Side::kInputs], values[Side::kPoints];
 #pragma GCC unroll 6
     for (int i = 0; i < Side::kInputs; ++i) {
       pixels[i] = part.load(strip.rows[i] + x * strip.pitches[i]);
@@ -152,76 +173,75 @@ static inline __attribute__((always_inline)) void transform_columns(const StripS
     Side::transform(pixels, values);
     T* column = strip.columns + (strip.first + x) * kWidth;
 #pragma GCC unroll 6
-    for (int i = 0; i < Points::kPoints; ++i) store(column + i * columns * kWidth, values[i]);
+    for (int i = 0; i < Side::kPoints; ++i) store(column + i * columns * kWidth, values[i]);
   }
 }
 
-template <class T, class Side, class Points>
+template <class T, class SideY, class SideX>
 static bool transform_strip(const StripSource<T>& strip) {
-  constexpr int kWidth = kLanes<T>;
-  const Index columns = strip.tiles * Points::kOutputs + Side::kInputs - Points::kOutputs;
-  for (int i = 0; i < Points::kPoints; ++i) {
+  constexpr int kWidth = kLanes<T>, kPoints = SideX::kPoints;
+  const Index columns = strip.tiles * SideX::kOutputs + SideX::kInputs - SideX::kOutputs;
+  for (int i = 0; i < SideY::kPoints; ++i) {
     T* row = strip.columns + i * columns * kWidth;
     for (Index x = 0; x < strip.first; ++x) store(row + x * kWidth, Vector<T>{});
     for (Index x = strip.stop; x < columns; ++x) store(row + x * kWidth, Vector<T>{});
   }
   Magnitude<T> magnitude;
-  if (strip.lanes == kWidth) transform_columns<T, Side, Points>(strip, WholeVector<T>{}, columns, magnitude);
-  else transform_columns<T, Side, Points>(strip, PartialVector<T>{strip.lanes}, columns, magnitude);
+  if (strip.lanes == kWidth) transform_columns<T, SideY>(strip, WholeVector<T>{}, columns, magnitude);
+  else transform_columns<T, SideY>(strip, PartialVector<T>{strip.lanes}, columns, magnitude);
   for (Index tile = 0; tile < strip.tiles; ++tile) {
-    const T* row = strip.columns + tile * Points::kOutputs * kWidth;
+    const T* row = strip.columns + tile * SideX::kOutputs * kWidth;
     T* target = strip.transformed + tile * strip.tile_pitch;
-    for (int i = 0; i < Points::kPoints; ++i) {
-      Vector<T> pixels[Side::kInputs], values[Points::kPoints];
+    for (int i = 0; i < SideY::kPoints; ++i) {
+      Vector<T> pixels[SideX::kInputs], values[kPoints];
 #pragma GCC unroll 6
-      for (int j = 0; j < Side::kInputs; ++j) pixels[j] = load(row + j * kWidth);
-      Side::transform(pixels, values);
+      for (int j = 0; j < SideX::kInputs; ++j) pixels[j] = load(row + j * kWidth);
+      SideX::transform(pixels, values);
 #pragma GCC unroll 6
-      for (int j = 0; j < Points::kPoints; ++j) store(target + j * strip.point_pitch, values[j]);
+      for (int j = 0; j < kPoints; ++j) store(target + j * strip.point_pitch, values[j]);
       row += columns * kWidth;
-      target += Points::kPoints * strip.point_pitch;
+      target += kPoints * strip.point_pitch;
     }
   }
   return magnitude.is_small();
 }
 
 // One tile of outputs: columns of products first, then rows of those.
-template <class T, class Points, class Write>
+template <class T, class PointsY, class PointsX, class Write>
 static inline __attribute__((always_inline)) void transform_tile(const T* products, Index point_pitch, Vector<T> bias,
                                                                  Write&& write) {
-  constexpr int kPoints = Points::kPoints, kOutputs = Points::kOutputs;
-  Vector<T> columns[kOutputs][kPoints];
+  Vector<T> columns[PointsY::kOutputs][PointsX::kPoints];
 #pragma GCC unroll 6
-  for (int j = 0; j < kPoints; ++j) {
-    Vector<T> values[kPoints], sums[kOutputs];
+  for (int j = 0; j < PointsX::kPoints; ++j) {
+    Vector<T> values[PointsY::kPoints], sums[PointsY::kOutputs];
 #pragma GCC unroll 6
-    for (int i = 0; i < kPoints; ++i) values[i] = load(products + (i * kPoints + j) * point_pitch);
-    Points::products(values, sums);
+    for (int i = 0; i < PointsY::kPoints; ++i) values[i] = load(products + (i * PointsX::kPoints + j) * point_pitch);
+    PointsY::products(values, sums);
 #pragma GCC unroll 4
-    for (int i = 0; i < kOutputs; ++i) columns[i][j] = sums[i];
+    for (int i = 0; i < PointsY::kOutputs; ++i) columns[i][j] = sums[i];
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < kOutputs; ++i) {
-    Vector<T> sums[kOutputs];
-    Points::products(columns[i], sums);
+  for (int i = 0; i < PointsY::kOutputs; ++i) {
+    Vector<T> sums[PointsX::kOutputs];
+    PointsX::products(columns[i], sums);
 #pragma GCC unroll 4
-    for (int j = 0; j < kOutputs; ++j) write(i, j, sums[j] + bias);
+    for (int j = 0; j < PointsX::kOutputs; ++j) write(i, j, sums[j] + bias);
   }
 }
 
-template <class T, class Points>
+template <class T, class PointsY, class PointsX>
 static void transform_products(const StripTarget<T>& strip) {
-  constexpr int kWidth = kLanes<T>, kOutputs = Points::kOutputs;
+  constexpr int kOutputs = PointsX::kOutputs;
   const Vector<T> bias = load(strip.bias);
   for (Index x = 0; x < strip.columns; x += kOutputs) {
     const T* products = strip.products + x / kOutputs * kProductPitch;
     T* target = strip.target + x * strip.column_pitch;
-    if (strip.rows >= kOutputs && x + kOutputs <= strip.columns && strip.lanes == kWidth) {
-      transform_tile<T, Points>(products, strip.point_pitch, bias, [&](int i, int j, Vector<T> value) {
+    if (strip.rows >= PointsY::kOutputs && x + kOutputs <= strip.columns && strip.lanes == kLanes<T>) {
+      transform_tile<T, PointsY, PointsX>(products, strip.point_pitch, bias, [&](int i, int j, Vector<T> value) {
         store(target + i * strip.row_pitch + j * strip.column_pitch, value);
       });
     } else {
-      transform_tile<T, Points>(products, strip.point_pitch, bias, [&](int i, int j, Vector<T> value) {
+      transform_tile<T, PointsY, PointsX>(products, strip.point_pitch, bias, [&](int i, int j, Vector<T> value) {
         if (i < strip.rows && x + j < strip.columns)
           store_first(target + i * strip.row_pitch + j * strip.column_pitch, value, strip.lanes);
       });
@@ -230,75 +250,77 @@ static void transform_products(const StripTarget<T>& strip) {
 }
 
 // One channel and one vector of rows.
-template <class T, class Points>
+template <class T, class PointsY, class PointsX>
 static inline __attribute__((always_inline)) void transform_taps(const PointWeights<T>& weights, const T* source,
                                                                  Index lanes, T* target, Magnitude<T>& magnitude) {
-  constexpr int kPoints = Points::kPoints;
-  Vector<T> columns[kPoints][3];
+  constexpr int kTaps = PointsX::kTaps;
+  Vector<T> columns[PointsY::kPoints][kTaps];
 #pragma GCC unroll 3
-  for (int x = 0; x < 3; ++x) {
-    Vector<T> taps[3], values[kPoints];
+  for (int x = 0; x < kTaps; ++x) {
+    Vector<T> taps[PointsY::kTaps], values[PointsY::kPoints];
 #pragma GCC unroll 3
-    for (int y = 0; y < 3; ++y) {
-      taps[y] = load_first_apart(source + weights.offsets[3 * y + x], lanes, weights.row_stride);
+    for (int y = 0; y < PointsY::kTaps; ++y) {
+      taps[y] = load_first_apart(source + weights.offsets[kTaps * y + x], lanes, weights.row_stride);
       magnitude.see(taps[y]);
     }
-    Points::weights(taps, values);
+    PointsY::weights(taps, values);
 #pragma GCC unroll 6
-    for (int i = 0; i < kPoints; ++i) columns[i][x] = values[i];
+    for (int i = 0; i < PointsY::kPoints; ++i) columns[i][x] = values[i];
   }
 #pragma GCC unroll 6
-  for (int i = 0; i < kPoints; ++i) {
-    Vector<T> values[kPoints];
-    Points::weights(columns[i], values);
+  for (int i = 0; i < PointsY::kPoints; ++i) {
+    Vector<T> values[PointsX::kPoints];
+    PointsX::weights(columns[i], values);
 #pragma GCC unroll 6
-    for (int j = 0; j < kPoints; ++j) store(target + (i * kPoints + j) * weights.point_pitch, values[j]);
+    for (int j = 0; j < PointsX::kPoints; ++j)
+      store(target + (i * PointsX::kPoints + j) * weights.point_pitch, values[j]);
   }
 }
 
-template <class T, class Points>
+template <class T, class PointsY, class PointsX>
 static bool transform_weights(const PointWeights<T>& weights) {
   constexpr Index kWidth = kLanes<T>;
   Magnitude<T> magnitude;
   for (Index channel = 0; channel < weights.channels; ++channel)
     for (Index row = 0; row < weights.rows; row += kWidth) {
       const Index lanes = weights.rows - row < kWidth ? weights.rows - row : kWidth;
-      transform_taps<T, Points>(weights,
-                                weights.weight + channel * weights.channel_stride + row * weights.row_stride, lanes,
-                                weights.points + channel * kPointRows + row, magnitude);
+      transform_taps<T, PointsY, PointsX>(weights,
+                                          weights.weight + channel * weights.channel_stride + row * weights.row_stride,
+                                          lanes, weights.points + channel * kPointRows + row, magnitude);
     }
   return magnitude.is_small();
 }
 
-template <class T, class Points>
+template <class T, class PointsY, class PointsX>
 static inline __attribute__((always_inline)) void gather_taps(const PointWeights<T>& weights, const T* source,
                                                               T* target) {
-  constexpr int kPoints = Points::kPoints;
-  Vector<T> columns[3][kPoints];
+  constexpr int kTaps = PointsX::kTaps;
+  Vector<T> columns[PointsY::kTaps][PointsX::kPoints];
 #pragma GCC unroll 6
-  for (int j = 0; j < kPoints; ++j) {
-    Vector<T> values[kPoints], taps[3];
+  for (int j = 0; j < PointsX::kPoints; ++j) {
+    Vector<T> values[PointsY::kPoints], taps[PointsY::kTaps];
 #pragma GCC unroll 6
-    for (int i = 0; i < kPoints; ++i) values[i] = load(source + (i * kPoints + j) * weights.point_pitch);
-    Points::weight_gradient(values, taps);
+    for (int i = 0; i < PointsY::kPoints; ++i)
+      values[i] = load(source + (i * PointsX::kPoints + j) * weights.point_pitch);
+    PointsY::weight_gradient(values, taps);
 #pragma GCC unroll 3
-    for (int y = 0; y < 3; ++y) columns[y][j] = taps[y];
+    for (int y = 0; y < PointsY::kTaps; ++y) columns[y][j] = taps[y];
   }
 #pragma GCC unroll 3
-  for (int y = 0; y < 3; ++y) {
-    Vector<T> taps[3];
-    Points::weight_gradient(columns[y], taps);
+  for (int y = 0; y < PointsY::kTaps; ++y) {
+    Vector<T> taps[kTaps];
+    PointsX::weight_gradient(columns[y], taps);
 #pragma GCC unroll 3
-    for (int x = 0; x < 3; ++x) store(target + weights.offsets[3 * y + x], taps[x]);
+    for (int x = 0; x < kTaps; ++x) store(target + weights.offsets[kTaps * y + x], taps[x]);
   }
 }
 
-template <class T, class Points>
+template <class T, class PointsY, class PointsX>
 static void transform_weight_gradient(const PointWeights<T>& weights) {
   for (Index channel = 0; channel < weights.channels; ++channel)
     for (Index row = 0; row < weights.rows; row += kLanes<T>)
-      gather_taps<T, Points>(weights, weights.points + channel * kPointRows + row,
-                             weights.weight + channel * weights.channel_stride + row);
+      gather_taps<T, PointsY, PointsX>(weights, weights.points + channel * kPointRows + row,
+                                       weights.weight + channel * weights.channel_stride + row);
 }
 
 // The products of one point. Tiles and channels change places between the two: a sum over channels reads the rows of
@@ -358,22 +380,24 @@ constexpr void fill_point_tiles(PointKernels<T>& kernels) {
   else if constexpr (Rows > 1) fill_point_tiles<T, Rows - 1, kChannelVectors>(kernels);
 }
 
-template <class T, class Points>
+template <class T, class PointsY, class PointsX>
 constexpr WinogradKernels<T> make_winograd_kernels() {
-  return {Points::kOutputs,
-          Points::kPoints,
-          transform_strip<T, SourceSide<T, Points>, Points>,
-          transform_strip<T, GradientSide<T, Points>, Points>,
-          transform_products<T, Points>,
-          transform_weights<T, Points>,
-          transform_weight_gradient<T, Points>};
+  return {{PointsY::kTaps, PointsY::kOutputs, PointsY::kPoints},
+          {PointsX::kTaps, PointsX::kOutputs, PointsX::kPoints},
+          transform_strip<T, SourceSide<T, PointsY>, SourceSide<T, PointsX>>,
+          transform_strip<T, GradientSide<T, PointsY>, GradientSide<T, PointsX>>,
+          transform_products<T, PointsY, PointsX>,
+          transform_weights<T, PointsY, PointsX>,
+          transform_weight_gradient<T, PointsY, PointsX>};
 }
 
 template <class T>
 constexpr PointKernels<T> make_point_kernels() {
   PointKernels<T> kernels{};
-  kernels.small = make_winograd_kernels<T, TwoOutputs<T>>();
-  kernels.large = make_winograd_kernels<T, FourOutputs<T>>();
+  kernels.two = make_winograd_kernels<T, OneOutput<T>, TwoOutputs<T>>();
+  kernels.four = make_winograd_kernels<T, OneOutput<T>, FourOutputs<T>>();
+  kernels.two_by_two = make_winograd_kernels<T, TwoOutputs<T>, TwoOutputs<T>>();
+  kernels.four_by_four = make_winograd_kernels<T, FourOutputs<T>, FourOutputs<T>>();
   kernels.tile_rows = kGradientRows;
   kernels.tile_vectors = kChannelVectors;
   fill_point_tiles<T, kGradientRows, kChannelVectors>(kernels);
