@@ -165,6 +165,20 @@ def widened(shape: ConvShape) -> ConvShape:
 
 CONV_SHAPES += [widened(shape) for shape in CONV_SHAPES if max(*shape.input[1:2], *shape.weight[:2]) < 10]
 
+PADDED_SHAPES = [
+    ConvShape("wide", "padding as wide as a panel copies in one piece", (1, 2, 9, 12), (3, 2, 9, 11), 1, (8, 9)),
+    ConvShape("wide_stride", "the same at stride 2", (1, 2, 13, 14), (3, 2, 9, 11), 2, (8, 10)),
+    ConvShape("one_side", "padding before the input only", (2, 3, 6, 7), (4, 3, 3, 4), 1, ((2, 0), (3, 0))),
+    ConvShape("stride_three", "the padding lies in other phases than its elements", (2, 3, 8, 10), (4, 3, 5, 5), 3, 2),
+    ConvShape("unread", "the last rows of padding are read by no window", (1, 2, 9, 10), (3, 2, 2, 2), 4, 3),
+    ConvShape("sparse", "windows far apart read some of the padding only", (1, 2, 9, 10), (3, 2, 2, 2), 5, 7),
+    ConvShape("taps_apart", "two taps of a phase, not next to each other", (1, 2, 9), (3, 2, 2), 4, 8, 16),
+    ConvShape("long", "rows of several blocks", (2, 2, 3, 401), (3, 2, 3, 7), 1, (1, 3)),
+    ConvShape("cube", "edges and corners in three dimensions", (2, 3, 4, 5, 6), (4, 3, 3, 3, 3), 1, 2),
+    ConvShape("depthwise_wide", "the same in row tiles", (1, 3, 9, 71), (3, 1, 5, 7), 1, (4, 3), 1, 3),
+]
+PADDED_SHAPES += [widened(shape) for shape in PADDED_SHAPES]
+
 TRANSPOSED_SHAPES = [
     TransposedShape("plain", "full correlation", (2, 3, 5, 4), (3, 4, 3, 2)),
     TransposedShape("upsampling", "the everyday decoder layer", (2, 4, 5, 6), (4, 3, 4, 4), 2, 1),

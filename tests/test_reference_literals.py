@@ -63,6 +63,23 @@ def test_max_pool_backward_ties(ties, expected):
     np.testing.assert_array_equal(reference.min_pool_backward(grad, -image, 3, ties=ties), [[expected]])
 
 
+@pytest.mark.parametrize(
+    ("mode", "output", "gradient"),
+    [
+        ("zeros", [210, 321, 32], [11, 111, 110]),
+        ("reflect", [212, 321, 232], [11, 212, 110]),
+        ("replicate", [211, 321, 332], [12, 111, 210]),
+        ("circular", [213, 321, 132], [111, 111, 111]),
+    ],
+)
+def test_padding_modes(mode, output, gradient):
+    """1, 2, 3 with one element before (times 1) and one behind (times 100)."""
+    image, weight = np.array([[[1.0, 2.0, 3.0]]]), np.array([[[1.0, 10.0, 100.0]]])
+    np.testing.assert_array_equal(reference.conv(image, weight, padding=1, padding_mode=mode), [[output]])
+    gradients = reference.conv_backward(np.ones((1, 1, 3)), image, weight, padding=1, padding_mode=mode)
+    np.testing.assert_array_equal(gradients.input, [[gradient]])
+
+
 def test_average_divisors():
     """A window at the end of a 5-element input with one element of padding and one of ceil_mode overhang."""
     image = np.array([[[1.0, 2.0, 3.0, 4.0, 5.0]]])
@@ -174,6 +191,9 @@ IMAGE, WEIGHT = np.zeros((1, 4, 6)), np.zeros((2, 4, 3))
         (lambda: reference.conv(IMAGE, WEIGHT, dilation=3), "must fit"),
         (lambda: reference.conv(IMAGE, WEIGHT, padding=(1, 1)), "padding must be"),
         (lambda: reference.conv(IMAGE, WEIGHT, padding="full"), "padding must be"),
+        (lambda: reference.conv(IMAGE, WEIGHT, padding_mode="edge"), "padding_mode must be"),
+        (lambda: reference.conv(IMAGE, WEIGHT, padding=9, padding_mode="reflect"), "padding must be less than"),
+        (lambda: reference.conv(IMAGE, WEIGHT, padding=9, padding_mode="circular"), "padding must be at most"),
         (lambda: reference.conv(IMAGE, WEIGHT, stride=0), "stride must be"),
         (lambda: reference.conv(IMAGE, WEIGHT, np.zeros(3)), "bias must have shape"),
         (lambda: reference.conv(IMAGE, WEIGHT, layout="NCHW"), "layout must be"),

@@ -42,6 +42,8 @@ CALLS = {
     "conv_last": ("conv", (IMAGE, normal(3, 2, 3, 6), normal(6)), {**WINDOW, "groups": 2, **LAST}),
     "conv_volume": ("conv", (VOLUME, normal(3, 2, 2, 3, 2), None, 1, 1), {}),
     "conv_empty_batch": ("conv", (IMAGE[:0], WEIGHT), {"groups": 2}),
+    "conv_reflect": ("conv", (IMAGE, WEIGHT, normal(6)), {**WINDOW, "groups": 2, "padding_mode": "reflect"}),
+    "conv_circular": ("conv", (LINE, normal(3, 4, 3)), {"padding": "same", "stride": 2, "padding_mode": "circular"}),
     "conv_transpose": ("conv_transpose", (IMAGE, TRANSPOSED_WEIGHT, normal(6), 2, 1, 1, 2), {}),
     "conv_transpose_size": ("conv_transpose", (LINE, normal(4, 3, 3), None, 2, "same"), {"output_size": 21}),
     "conv_transpose_last": ("conv_transpose", (IMAGE, normal(3, 2, 3, 6)), {**WINDOW, **LAST}),

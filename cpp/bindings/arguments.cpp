@@ -123,6 +123,15 @@ Layout to_layout(const char* function, py::handle value) {
   reject(function, "layout", R"("channels_first" or "channels_last")", printed(value));
 }
 
+PaddingMode to_padding_mode(const char* function, py::handle value) {
+  const std::string_view text = to_text(function, "padding_mode", value);
+  if (text == "zeros") return PaddingMode::zeros;
+  if (text == "reflect") return PaddingMode::reflect;
+  if (text == "replicate") return PaddingMode::replicate;
+  if (text == "circular") return PaddingMode::circular;
+  reject(function, "padding_mode", R"("zeros", "reflect", "replicate" or "circular")", printed(value));
+}
+
 int to_thread_count(const char* function, py::handle value) {
   constexpr std::int64_t kMostThreads = 1024;
   if (value.is_none()) return 0;

@@ -72,7 +72,7 @@ void require_apart(const char* function, const std::array<Object, 3>& arrays) {
 }
 
 Object conv(Handle input_object, Handle weight_object, Handle bias_object, Handle stride, Handle padding,
-            Handle dilation, Handle groups, Handle layout, Handle out, Handle num_threads) {
+            Handle dilation, Handle groups, Handle padding_mode, Handle layout, Handle out, Handle num_threads) {
   const char* function = "conv";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
@@ -80,8 +80,9 @@ Object conv(Handle input_object, Handle weight_object, Handle bias_object, Handl
   input.require_float(function);
   weight.require_type(function, input);
   const int rank = spatial_rank(function, "input", input.shape().size());
-  const ConvGeometry geometry = make_conv_geometry(function, input.shape(), weight.shape(),
-                                                   to_conv_window(function, rank, stride, padding, dilation),
+  WindowArguments window = to_conv_window(function, rank, stride, padding, dilation);
+  window.padding_mode = to_padding_mode(function, padding_mode);
+  const ConvGeometry geometry = make_conv_geometry(function, input.shape(), weight.shape(), window,
                                                    to_integer(function, "groups", groups), order);
   Bias bias(function, bias_object, geometry.output.channels, weight);
   py::array output = make_output(function, "out", out, geometry.output.shape(), input.array().dtype(),
@@ -165,14 +166,15 @@ struct Backward {
 };
 
 Object conv_backward(Handle grad_output, Handle input, Handle weight, Handle stride, Handle padding, Handle dilation,
-                     Handle groups, Handle needs, Handle layout, Handle out, Handle num_threads) {
+                     Handle groups, Handle needs, Handle padding_mode, Handle layout, Handle out, Handle num_threads) {
   const char* function = "conv_backward";
   const Layout order = to_layout(function, layout);
   const int threads = to_thread_count(function, num_threads);
   Backward arrays(function, grad_output, input, weight);
   const int rank = spatial_rank(function, "input", arrays.input.shape().size());
-  const ConvGeometry geometry = make_conv_geometry(function, arrays.input.shape(), arrays.weight.shape(),
-                                                   to_conv_window(function, rank, stride, padding, dilation),
+  WindowArguments window = to_conv_window(function, rank, stride, padding, dilation);
+  window.padding_mode = to_padding_mode(function, padding_mode);
+  const ConvGeometry geometry = make_conv_geometry(function, arrays.input.shape(), arrays.weight.shape(), window,
                                                    to_integer(function, "groups", groups), order);
   arrays.prepare(function, geometry.output.shape(), to_needs(function, needs), out, geometry.output.channels);
   with_float(arrays.input.type(), [&](auto zero) {

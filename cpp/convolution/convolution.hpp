@@ -1,7 +1,8 @@
 // Contract of the convolution room. Arrays are C-contiguous in the geometry's layout; everything is validated already.
 //
-// Cross-correlation with zero padding: output[n, k, o] = bias[k] + sum over c, t of weight[k, c, t] * input[n, c,
-// o * stride - pad + t * dilation]. Each output has one order of summation, whatever the number of threads.
+// Cross-correlation: output[n, k, o] = bias[k] + sum over c, t of weight[k, c, t] * input[n, c, o * stride - pad +
+// t * dilation], where positions outside the input are zeros or stand for elements of it (geometry/padding.hpp). Each
+// output has one order of summation, whatever the number of threads.
 #pragma once
 
 #include "geometry/conv_geometry.hpp"

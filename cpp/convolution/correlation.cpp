@@ -73,6 +73,33 @@ Correlation with_joined_axes(Correlation part) {
   return part;
 }
 
+// Rows run along the longer of the last two axes.
+Correlation with_long_rows(Correlation part) {
+  if (part.target.extent[2] >= part.target.extent[1]) return part;
+  for (Grid* grid : {&part.source, &part.target}) {
+    std::swap(grid->extent[1], grid->extent[2]);
+    std::swap(grid->axis_stride[1], grid->axis_stride[2]);
+  }
+  std::swap(part.step[1], part.step[2]);
+  for (Tap& tap : part.taps) std::swap(tap.offset[1], tap.offset[2]);
+  return part;
+}
+
+// A correlation of grad_output that has a target and taps to be given.
+Correlation gradient_correlation(const ConvGeometry& geometry) {
+  Correlation part{};
+  part.batch = geometry.input.batch;
+  part.groups = geometry.groups;
+  part.channels = geometry.group_outputs();
+  part.rows = geometry.group_inputs();
+  part.source = make_grid(geometry.output);
+  for (Index& step : part.step) step = 1;
+  part.weight_row_stride = geometry.weight_input_stride();
+  part.weight_channel_stride = geometry.weight_output_stride();
+  part.weight_group_stride = part.channels * part.weight_channel_stride;
+  return part;
+}
+
 }  // namespace
 
 bool Correlation::has_dense_target() const {
@@ -99,6 +126,7 @@ Correlation forward_correlation(const ConvGeometry& geometry) {
   part.rows = geometry.group_outputs();
   part.source = make_grid(geometry.input);
   part.target = make_grid(geometry.output);
+  part.padding_mode = geometry.padding_mode;
   std::vector<AxisTap> taps[kAxes];
   for (int axis = 0; axis < kAxes; ++axis) {
     part.step[axis] = geometry.axes[axis].stride;
@@ -120,17 +148,9 @@ Correlation channel_sums(const Correlation& part) {
   return sums;
 }
 
-InputGradient::InputGradient(const ConvGeometry& geometry) : geometry_(geometry) {
-  whole_.batch = geometry.input.batch;
-  whole_.groups = geometry.groups;
-  whole_.channels = geometry.group_outputs();
-  whole_.rows = geometry.group_inputs();
-  whole_.source = make_grid(geometry.output);
+InputGradient::InputGradient(const ConvGeometry& geometry)
+    : geometry_(geometry), whole_(gradient_correlation(geometry)) {
   whole_.target = make_grid(geometry.input);
-  for (Index& step : whole_.step) step = 1;
-  whole_.weight_row_stride = geometry.weight_input_stride();
-  whole_.weight_channel_stride = geometry.weight_output_stride();
-  whole_.weight_group_stride = whole_.channels * whole_.weight_channel_stride;
   for (int axis = 0; axis < kAxes; ++axis) covers_all_ &= find_phases(geometry.axes[axis], phases_[axis]);
 }
 
@@ -150,6 +170,15 @@ Correlation InputGradient::part(Index index) const {
   }
   part.taps = combine_taps(geometry_, taps);
   return with_joined_axes(std::move(part));
+}
+
+Correlation segment_correlation(const ConvGeometry& geometry, const std::array<AxisSegment, kAxes>& segments) {
+  Correlation part = gradient_correlation(geometry);
+  Extents target = geometry.input;
+  for (std::size_t axis = 0; axis < kAxes; ++axis) target.spatial[axis] = segments[axis].count;
+  part.target = make_grid(target);
+  part.taps = combine_taps(geometry, {&segments[0].taps, &segments[1].taps, &segments[2].taps});
+  return with_long_rows(with_joined_axes(std::move(part)));
 }
 
 }  // namespace convpool

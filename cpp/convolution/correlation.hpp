@@ -2,9 +2,9 @@
 //
 //   target[n, r, j] = sum over taps t and channels c of weight[r, c, t] * source[n, c, j * step + offset[t]]
 //
-// with source points outside the array counting as zero. The forward pass is one correlation. The gradient of the
-// input is one correlation for each stride phase: input positions i = phase + stride * j read grad_output at unit step
-// through the taps that meet this phase, so no zeros are ever inserted.
+// with source points outside the array counting as zero, or as the element that padding_mode says. The forward pass is
+// one correlation. The gradient of the input is one correlation for each stride phase: input positions i = phase +
+// stride * j read grad_output at unit step through the taps that meet this phase, so no zeros are ever inserted.
 #pragma once
 
 #include <array>
@@ -34,6 +34,7 @@ struct Correlation {
   Index channels;  // source channels of a group, summed over
   Index rows;      // target channels of a group
   Grid source, target;
+  PaddingMode padding_mode;  // of the source; gradients are zero outside theirs
   Index step[kAxes];
   Index target_offset;  // element offset of the phase in the target array
   std::vector<Tap> taps;
@@ -80,5 +81,15 @@ class InputGradient {
   std::vector<AxisPhase> phases_[kAxes];
   bool covers_all_ = true;
 };
+
+// Positions first, first + stride, ... of one axis of the padded input, counted from its first element, and the taps
+// that read some of them: `offset` is the window that meets `first` through the tap.
+struct AxisSegment {
+  Index first, count;
+  std::vector<AxisTap> taps;
+};
+
+// The gradient at a box of positions, as an array of its own.
+Correlation segment_correlation(const ConvGeometry& geometry, const std::array<AxisSegment, kAxes>& segments);
 
 }  // namespace convpool

@@ -4,18 +4,6 @@
 
 namespace convpool {
 
-namespace {
-
-// Positions i in [first, stop) with 0 <= start + i * step < extent.
-struct Inside {
-  Index first, stop;
-  Inside(Index start, Index step, Index extent, Index count) noexcept
-      : first(std::min(count, start >= 0 ? 0 : ceil_divide(-start, step))),
-        stop(std::clamp(extent > start ? ceil_divide(extent - start, step) : 0, first, count)) {}
-};
-
-}  // namespace
-
 PaddedRows::PaddedRows(const Correlation& part, Index rows, Index columns)
     : step_y_(part.step[1]), step_x_(part.step[2]) {
   Index span[kAxes] = {0, 0, 0};
@@ -40,28 +28,36 @@ Index PaddedRows::tap_offset(const Tap& tap) const noexcept {
          column % step_x_ * phase_pitch_ + column / step_x_;
 }
 
-// One z plane and one phase of all channels. Channels first, a move runs over the rows of one channel; channels last,
-// over the channels of one row, transposing.
+// One z plane and one phase of all channels.
 template <class T>
 void PaddedRows::pack_phase(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels,
                             Index z, Index first_y, Index first_x, T* tile) const noexcept {
   const Grid& grid = part.source;
-  if (z < 0 || z >= grid.extent[0]) return;
-  const Inside rows(first_y, 1, grid.extent[1], rows_), columns(first_x, step_x_, grid.extent[2], phase_pitch_);
+  z = source_position(part.padding_mode, grid.extent[0], z);
+  if (z < 0) return;
+  for (const PaddedRun& rows : PaddedRuns(part.padding_mode, grid.extent[1], first_y, 1, rows_))
+    for (const PaddedRun& columns : PaddedRuns(part.padding_mode, grid.extent[2], first_x, step_x_, phase_pitch_))
+      pack_runs(part, kernels, source + z * grid.axis_stride[0], channels, rows, columns, tile);
+}
+
+// A rectangle of one plane. Channels first, a move runs over the rows of one channel; channels last, over the channels
+// of one row, transposing.
+template <class T>
+void PaddedRows::pack_runs(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels,
+                           const PaddedRun& rows, const PaddedRun& columns, T* tile) const noexcept {
+  const Grid& grid = part.source;
   const Index row_count = rows.stop - rows.first, column_count = columns.stop - columns.first;
-  if (row_count <= 0 || column_count <= 0) return;
-  const Index x_stride = grid.axis_stride[2];
-  source += z * grid.axis_stride[0] + (first_y + rows.first) * grid.axis_stride[1] +
-            (first_x + columns.first * step_x_) * x_stride;
+  const Index row_step = rows.step * grid.axis_stride[1], column_step = columns.step * grid.axis_stride[2];
+  source += rows.source * grid.axis_stride[1] + columns.source * grid.axis_stride[2];
   tile += rows.first * row_pitch_ + columns.first;
-  if (x_stride == 1 || grid.channel_stride != 1) {
+  if (grid.axis_stride[2] == 1 || grid.channel_stride != 1) {
     for (Index channel = 0; channel < channels; ++channel)
-      kernels.move_block(row_count, column_count, source + channel * grid.channel_stride, grid.axis_stride[1],
-                         step_x_ * x_stride, tile + channel * channel_pitch(), row_pitch_, 1);
+      kernels.move_block(row_count, column_count, source + channel * grid.channel_stride, row_step, column_step,
+                         tile + channel * channel_pitch(), row_pitch_, 1);
   } else {
     for (Index row = 0; row < row_count; ++row)
-      kernels.move_block(channels, column_count, source + row * grid.axis_stride[1], 1, step_x_ * x_stride,
-                         tile + row * row_pitch_, channel_pitch(), 1);
+      kernels.move_block(channels, column_count, source + row * row_step, 1, column_step, tile + row * row_pitch_,
+                         channel_pitch(), 1);
   }
 }
 

@@ -1,4 +1,4 @@
-// A tile of source rows, padded with zeros and split into stride phases, so that every tap of a target row is a run of
+// A tile of source rows, padded and split into stride phases, so that every tap of a target row is a run of
 // consecutive elements: tile[channel][z][y][phase][column].
 #pragma once
 
@@ -31,6 +31,9 @@ class PaddedRows {
   template <class T>
   void pack_phase(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels, Index z,
                   Index first_y, Index first_x, T* tile) const noexcept;
+  template <class T>
+  void pack_runs(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels,
+                 const PaddedRun& rows, const PaddedRun& columns, T* tile) const noexcept;
 
   Index least_[kAxes];  // smallest tap offset of each axis
   Index step_y_, step_x_;

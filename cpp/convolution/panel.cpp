@@ -6,34 +6,23 @@ namespace convpool {
 
 namespace {
 
-// Target columns [first, stop) of a run whose source column lies inside the source, for one tap.
-struct RealColumns {
-  Index first, stop;
-};
-
-RealColumns real_columns(const Correlation& part, const Run& run, const Tap& tap) noexcept {
-  const Index step = part.step[2];
-  const Index begin = run.position[2] * step + tap.offset[2];
-  const Index first = begin >= 0 ? 0 : ceil_divide(-begin, step);
-  const Index stop = part.source.extent[2] > begin ? ceil_divide(part.source.extent[2] - begin, step) : 0;
-  return {std::min(first, run.count), std::clamp(stop, std::min(first, run.count), run.count)};
-}
-
-// Offset in the source of (tap, run) at column 0, without the x axis; false where the row lies in the padding.
+// Offset in the source of (tap, run) at column 0, without the x axis; false where the row lies in a padding of zeros.
 bool source_row(const Correlation& part, const Run& run, const Tap& tap, Index& offset) noexcept {
   offset = run.batch * part.source.batch_stride;
   for (int axis = 0; axis < 2; ++axis) {
-    const Index position = run.position[axis] * part.step[axis] + tap.offset[axis];
-    if (position < 0 || position >= part.source.extent[axis]) return false;
+    const Index position = source_position(part.padding_mode, part.source.extent[axis],
+                                           run.position[axis] * part.step[axis] + tap.offset[axis]);
+    if (position < 0) return false;
     offset += position * part.source.axis_stride[axis];
   }
   return true;
 }
 
-// Mostly one column beside the image: column by column then, a call of memset for each row would cost more.
+// Mostly one column beside the image: column by column then, a call for each row would cost more.
+constexpr Index kFewColumns = 4;
+
 template <class T>
 void zero_columns(T* panel, Index rows, Index first, Index stop) noexcept {
-  constexpr Index kFewColumns = 4;
   if (stop - first > kFewColumns) {
     for (Index row = 0; row < rows; ++row)
       std::fill(panel + row * kPanelPitch + first, panel + row * kPanelPitch + stop, T{0});
@@ -43,21 +32,34 @@ void zero_columns(T* panel, Index rows, Index first, Index stop) noexcept {
     for (Index row = 0; row < rows; ++row) panel[row * kPanelPitch + column] = T{0};
 }
 
+// One run of columns of `rows` channels; `source` is the first of them.
+template <class T>
+void pack_columns(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const PaddedRun& columns,
+                  Index rows, T* panel) noexcept {
+  const Index row_stride = part.source.channel_stride, step = columns.step * part.source.axis_stride[2];
+  const Index count = columns.stop - columns.first;
+  source += columns.source * part.source.axis_stride[2];
+  panel += columns.first;
+  if (columns.is_real || count > kFewColumns)
+    return kernels.move_block(rows, count, source, row_stride, step, panel, kPanelPitch, 1);
+  for (Index column = 0; column < count; ++column)
+    for (Index row = 0; row < rows; ++row) panel[row * kPanelPitch + column] = source[row * row_stride + column * step];
+}
+
 // Channels [channel, channel + rows) of one tap and run.
 template <class T>
 void pack_run(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const Run& run, const Tap& tap,
               Index channel, Index rows, T* panel) noexcept {
-  Index offset;
-  if (!source_row(part, run, tap, offset)) return zero_columns(panel, rows, run.column, run.column + run.count);
-  const RealColumns real = real_columns(part, run, tap);
-  zero_columns(panel, rows, run.column, run.column + real.first);
-  zero_columns(panel, rows, run.column + real.stop, run.column + run.count);
-  if (real.first == real.stop) return;
-  const Index x = (run.position[2] + real.first) * part.step[2] + tap.offset[2];
-  const Index x_stride = part.source.axis_stride[2];
-  kernels.move_block(rows, real.stop - real.first,
-                     source + offset + channel * part.source.channel_stride + x * x_stride, part.source.channel_stride,
-                     part.step[2] * x_stride, panel + run.column + real.first, kPanelPitch, 1);
+  Index offset, done = 0;
+  panel += run.column;
+  if (!source_row(part, run, tap, offset)) return zero_columns(panel, rows, 0, run.count);
+  const Index step = part.step[2], start = run.position[2] * step + tap.offset[2];
+  for (const PaddedRun& columns : PaddedRuns(part.padding_mode, part.source.extent[2], start, step, run.count)) {
+    zero_columns(panel, rows, done, columns.first);
+    pack_columns(part, kernels, source + offset + channel * part.source.channel_stride, columns, rows, panel);
+    done = columns.stop;
+  }
+  zero_columns(panel, rows, done, run.count);
 }
 
 }  // namespace

@@ -4,11 +4,13 @@
 
 #include "convolution/convolution.hpp"
 #include "convolution/packed_correlation.hpp"
+#include "convolution/padding_gradient.hpp"
 #include "convolution/row_tiles.hpp"
 #include "convolution/winograd.hpp"
 #include "reference/convolution.hpp"
 #include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
+#include "runtime/workspace.hpp"
 
 namespace convpool {
 
@@ -122,6 +124,48 @@ void correlate(const Parts& parts, ConvPass pass, const T* source, const T* weig
   choose<T>(table, largest(parts), pass).correlate(table, parts, source, weight, bias, target, num_threads);
 }
 
+// What reached the padding of images [first, first + images) is added to the elements that it stands for.
+template <class T>
+void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, const T* weight, Index first,
+                          Index images, T* grad_input, int num_threads) {
+  std::vector<PaddingBox> boxes;
+  Parts parts;
+  Index elements = 0;
+  const auto finish = [&] {
+    if (boxes.empty()) return;
+    const Workspace memory(1, static_cast<std::size_t>(elements) * sizeof(T));
+    T* values = reinterpret_cast<T*>(memory.of(0));
+    correlate<T>(parts, ConvPass::grad_input, grad_output + first * geometry.output.batch_stride(), weight, nullptr,
+                 values, num_threads);
+    add_padding<T>(geometry, boxes, values, first, images, grad_input, num_threads);
+    boxes.clear();
+    parts.clear();
+    elements = 0;
+  };
+  for_each_padding_box(geometry, [&](const PaddingBox& box) {
+    const Index box_elements = images * geometry.input.channels * box.positions();
+    if (elements + box_elements > kMostPaddingElements || boxes.size() == kPartsAtOnce) finish();
+    parts.push_back(segment_correlation(geometry, box.segments));
+    parts.back().batch = images;
+    parts.back().target_offset = elements;
+    boxes.push_back(box);
+    elements += box_elements;
+  });
+  finish();
+}
+
+// All images, as many at a time as the scratch memory holds the padding of.
+template <class T>
+void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, const T* weight, T* grad_input,
+                          int num_threads) {
+  Index positions = 1;
+  for_each_padding_box(geometry, [&](const PaddingBox& box) { positions += box.positions(); });
+  const Index at_once = std::max<Index>(1, kMostPaddingElements / geometry.input.channels / positions);
+  for (Index first = 0; first < geometry.input.batch; first += at_once)
+    add_padding_gradient(geometry, grad_output, weight, first, std::min(at_once, geometry.input.batch - first),
+                         grad_input, num_threads);
+}
+
 template <class T>
 void correlate_gradients(const Correlation& part, const T* source, const T* grad_output, T* grad_weight, T* grad_bias,
                          int num_threads) {
@@ -145,6 +189,8 @@ void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T
   if (!gradient.covers_all()) fill_channels(geometry.input, bias, grad_input, num_threads);
   for (Index first = 0; first < gradient.parts(); first += kPartsAtOnce)
     correlate(parts_from(gradient, first), ConvPass::grad_input, grad_output, weight, bias, grad_input, num_threads);
+  if (geometry.padding_mode != PaddingMode::zeros)
+    add_padding_gradient(geometry, grad_output, weight, grad_input, num_threads);
 }
 
 template <class T>

@@ -65,7 +65,8 @@ Problem<T> make_problem(const Correlation& part, const TapCube& cube, const Conv
                         const WinogradKernels<T>& transforms) {
   Problem<T> problem{part, kernels, transforms, cube, {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   const Index lanes = kernels.lanes;
-  problem.reader = {part.source, cube.least[1], cube.least[2], transforms.y.points, transforms.x.taps - 1};
+  problem.reader = {part.source,   part.padding_mode,   cube.least[1],
+                    cube.least[2], transforms.y.points, transforms.x.taps - 1};
   problem.points = transforms.y.points * transforms.x.points;
   problem.tap_depth = cube.depth == 1 ? part.channels : ceil_divide(part.channels, lanes) * lanes;
   problem.depth = cube.depth * problem.tap_depth;

@@ -56,8 +56,9 @@ Problem<T> make_problem(const Correlation& part, const TapCube& cube, const Conv
   problem.points = transforms.y.points * transforms.x.points;
   problem.cut = make_strip_cut(part.target, part.batch, transforms.y.outputs, transforms.x.outputs,
                                kWantedTiles * 36 / problem.points);
-  problem.source = {part.source, cube.least[1], cube.least[2], transforms.y.points, transforms.x.taps - 1};
-  problem.gradient = {part.target, 0, 0, transforms.y.outputs, 0};
+  problem.source = {part.source,   part.padding_mode,   cube.least[1],
+                    cube.least[2], transforms.y.points, transforms.x.taps - 1};
+  problem.gradient = {part.target, PaddingMode::zeros, 0, 0, transforms.y.outputs, 0};
   problem.channel_block = even_block(part.channels, kMostChannels, lanes);
   problem.channel_blocks = ceil_divide(part.channels, problem.channel_block);
   problem.row_block = even_block(part.rows, kPointRows, lanes);

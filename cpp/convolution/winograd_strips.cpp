@@ -12,14 +12,6 @@ constexpr int kMostLanes = 16;
 template <class T>
 constexpr T kZeros[kMostLanes] = {};
 
-// The part of [begin, begin + count) that lies in [0, extent), counted from begin.
-struct Inside {
-  Index first, stop;
-  Inside(Index begin, Index count, Index extent) noexcept
-      : first(std::clamp<Index>(-begin, 0, count)), stop(std::clamp<Index>(extent - begin, first, count)) {}
-  Index count() const noexcept { return stop - first; }
-};
-
 }  // namespace
 
 Strip StripCut::strip(const Grid& target, Index index) const noexcept {
@@ -52,32 +44,49 @@ StripCut make_strip_cut(const Grid& target, Index batch, Index tile_height, Inde
 }
 
 template <class T>
+void StripReader::stage_row(const ConvKernels<T>& kernels, const PaddedRuns& runs, const T* row, Index lanes,
+                            T* stage) const noexcept {
+  for (const PaddedRun& run : runs) {
+    const Index pixels = run.stop - run.first;
+    kernels.move_block(pixels, lanes, row + run.source * grid.axis_stride[2], run.step * grid.axis_stride[2],
+                       grid.channel_stride, stage, kernels.lanes, 1);
+    stage += pixels * kernels.lanes;
+  }
+}
+
+template <class T>
 StripSource<T> StripReader::read(const ConvKernels<T>& kernels, const StripCut& cut, const Strip& strip, Index z,
                                  const T* source, Index lanes, T* stage) const noexcept {
   StripSource<T> result{};
   result.tiles = strip.tiles;
   result.lanes = lanes;
-  const bool exists = z >= 0 && z < grid.extent[0];
-  const Inside x(strip.x + x_offset, strip.tiles * cut.tile_width + overlap, grid.extent[2]);
-  const Inside y(strip.y + y_offset, rows, exists ? grid.extent[1] : 0);
-  result.first = x.first;
-  result.stop = x.stop;
   std::fill_n(result.rows, rows, kZeros<T>);
-  if (x.count() == 0 || y.count() == 0) return result;
-  source += strip.batch * grid.batch_stride + z * grid.axis_stride[0] +
-            (strip.y + y_offset + y.first) * grid.axis_stride[1] + (strip.x + x_offset + x.first) * grid.axis_stride[2];
-  const bool is_staged = grid.channel_stride != 1;
-  const Index row_pitch = is_staged ? x.count() * kernels.lanes : grid.axis_stride[1];
-  if (is_staged) {
-    const bool is_dense = x.count() == grid.axis_stride[1];
-    const Index runs = is_dense ? 1 : y.count(), pixels = is_dense ? y.count() * x.count() : x.count();
-    for (Index run = 0; run < runs; ++run)
-      kernels.move_block(pixels, lanes, source + run * grid.axis_stride[1], 1, grid.channel_stride,
-                         stage + run * row_pitch, kernels.lanes, 1);
-  }
-  for (Index row = y.first; row < y.stop; ++row) {
-    result.rows[row] = (is_staged ? stage : source) + (row - y.first) * row_pitch;
-    result.pitches[row] = is_staged ? kernels.lanes : grid.axis_stride[2];
+  z = source_position(padding_mode, grid.extent[0], z);
+  const PaddedRuns runs(padding_mode, grid.extent[2], strip.x + x_offset, 1, strip.tiles * cut.tile_width + overlap);
+  if (z < 0 || runs.begin() == runs.end()) return result;
+  result.first = runs.begin()->first;
+  result.stop = (runs.end() - 1)->stop;
+  const bool has_lanes = grid.channel_stride == 1, is_plain = padding_mode == PaddingMode::zeros;
+  const bool has_whole_rows = is_plain && result.stop - result.first == grid.axis_stride[1];
+  source += strip.batch * grid.batch_stride + z * grid.axis_stride[0];
+  for (Index row = 0; row < rows; ++row) {
+    const Index y = source_position(padding_mode, grid.extent[1], strip.y + y_offset + row);
+    if (y < 0) continue;
+    const T* pixels = source + y * grid.axis_stride[1];
+    if (has_lanes && is_plain) {
+      result.rows[row] = pixels + runs.begin()->source * grid.axis_stride[2];
+      result.pitches[row] = grid.axis_stride[2];
+    } else {
+      // Rows that follow each other in memory are one long row: short ones would fill no square of a transpose.
+      const Index rows_left = std::min(rows - row, grid.extent[1] - y);
+      if (!has_whole_rows) stage_row(kernels, runs, pixels, lanes, stage);
+      else if (row == 0 || y == 0)
+        kernels.move_block(rows_left * grid.axis_stride[1], lanes, pixels, 1, grid.channel_stride, stage, kernels.lanes,
+                           1);
+      result.rows[row] = stage;
+      result.pitches[row] = kernels.lanes;
+      stage += (result.stop - result.first) * kernels.lanes;
+    }
   }
   return result;
 }

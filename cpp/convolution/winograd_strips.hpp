@@ -28,17 +28,24 @@ StripCut make_strip_cut(const Grid& target, Index batch, Index tile_height, Inde
 // Reads strips of an array: the pixels under the windows of a strip's tiles, or the pixels of the tiles themselves.
 struct StripReader {
   Grid grid;
+  PaddingMode padding_mode;
   Index y_offset, x_offset;  // of what tile (0, 0) reads
   Index rows, overlap;       // rows of a tile, columns it shares with the next one
 
   Index columns(const StripCut& cut) const { return cut.strip_tiles * cut.tile_width + overlap; }
   Index staged_pixels(const StripCut& cut) const { return rows * columns(cut); }
 
-  // The first `lanes` channels of `source` for the transforms, at z of the array. Channels first, pixels are brought
-  // together in `stage`, of staged_pixels() vectors.
+  // The first `lanes` channels of `source` for the transforms, at z of the array (which may lie in the padding). Where
+  // the lanes of a pixel are not together, or a pixel stands for another one, they are brought to `stage`, of
+  // staged_pixels() vectors.
   template <class T>
   StripSource<T> read(const ConvKernels<T>& kernels, const StripCut& cut, const Strip& strip, Index z, const T* source,
                       Index lanes, T* stage) const noexcept;
+
+ private:
+  template <class T>
+  void stage_row(const ConvKernels<T>& kernels, const PaddedRuns& runs, const T* row, Index lanes,
+                 T* stage) const noexcept;
 };
 
 // The transforms for taps of this height.

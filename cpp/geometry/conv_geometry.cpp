@@ -41,6 +41,18 @@ void require_groups(const char* function, std::int64_t groups, std::int64_t in_c
   require_divides(out_channels, "output");
 }
 
+// Padding that one reflection or one turn of the input can fill; replicate fills any.
+void require_fillable(const char* function, PaddingMode mode, const Axis& axis) {
+  const bool is_reflect = mode == PaddingMode::reflect;
+  if (!is_reflect && mode != PaddingMode::circular) return;
+  const std::int64_t padding = std::max(axis.pad_low, axis.pad_high);
+  if (padding < axis.input + (is_reflect ? 0 : 1)) return;
+  const std::string rule = is_reflect ? "less than the input extent " : "no more than the input extent ";
+  reject(function, "padding",
+         rule + std::to_string(axis.input) + " in padding_mode " + (is_reflect ? "\"reflect\"" : "\"circular\""),
+         std::to_string(padding));
+}
+
 // The spatial extents of a transposed convolution's output; `window` loses its "same" rule on the way.
 std::int64_t transposed_extent(const char* function, std::int64_t input, WindowArguments& window, int i,
                                const TransposedArguments& transposed) {
@@ -98,6 +110,8 @@ ConvGeometry make_conv_geometry(const char* function, const Shape& input, const 
   require_window(function, "weight", window, rank);
   geometry.groups = groups;
   geometry.axes = make_axes(function, "weight", geometry.input.spatial, window, rank);
+  geometry.padding_mode = window.padding_mode;
+  for (const Axis& axis : geometry.axes) require_fillable(function, window.padding_mode, axis);
   geometry.output = geometry.input;
   geometry.output.channels = channels.many;
   for (int axis = 0; axis < kAxes; ++axis) geometry.output.spatial[axis] = geometry.axes[axis].output;

@@ -13,6 +13,7 @@ struct ConvGeometry {
   Extents output;
   std::array<Axis, kAxes> axes;
   std::int64_t groups = 1;
+  PaddingMode padding_mode = PaddingMode::zeros;  // always zeros where the convolution is transposed
 
   std::int64_t group_inputs() const { return input.channels / groups; }
   std::int64_t group_outputs() const { return output.channels / groups; }

@@ -1,7 +1,7 @@
 // Window parameters as a caller gave them, one entry per spatial dimension, before any of them is believed.
 #pragma once
 
-#include "geometry/axis.hpp"
+#include "geometry/padding.hpp"
 #include "geometry/shape.hpp"
 
 namespace convpool {
@@ -13,6 +13,7 @@ struct WindowArguments {
   Triple pad_low{0, 0, 0};
   Triple pad_high{0, 0, 0};
   PaddingRule rule = PaddingRule::explicit_pairs;
+  PaddingMode padding_mode = PaddingMode::zeros;
   bool ceil_mode = false;
 };
 

@@ -17,12 +17,13 @@ Point point_of(const Correlation& part, Index pixel) noexcept {
   return {row / extent[1] / extent[0], {row / extent[1] % extent[0], row % extent[1], pixel % extent[2]}};
 }
 
-// Source offset of (point, tap) in channel 0; -1 where the tap lies in the padding.
+// Source offset of (point, tap) in channel 0; -1 where the tap lies in a padding of zeros.
 Index source_offset(const Correlation& part, const Point& point, const Tap& tap) noexcept {
   Index offset = point.batch * part.source.batch_stride;
   for (int axis = 0; axis < kAxes; ++axis) {
-    const Index position = point.position[axis] * part.step[axis] + tap.offset[axis];
-    if (position < 0 || position >= part.source.extent[axis]) return -1;
+    const Index position = source_position(part.padding_mode, part.source.extent[axis],
+                                           point.position[axis] * part.step[axis] + tap.offset[axis]);
+    if (position < 0) return -1;
     offset += position * part.source.axis_stride[axis];
   }
   return offset;

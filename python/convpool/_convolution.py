@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from . import _core
-from ._types import ConvGradients, Layout, PaddingLike, PerDimension
+from ._types import ConvGradients, Layout, PaddingLike, PaddingMode, PerDimension
 
 __all__ = ["conv", "conv_backward", "conv_transpose", "conv_transpose_backward"]
 
@@ -25,6 +25,7 @@ def conv(
     dilation: PerDimension = 1,
     groups: int = 1,
     *,
+    padding_mode: PaddingMode = "zeros",
     layout: Layout = "channels_first",
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -32,7 +33,7 @@ def conv(
     r"""Convolve a batch of signals, images or volumes with a bank of filters.
 
     ``output[n, k, o] = bias[k] + sum over c, t of weight[k, c, t] * input[n, c, o * stride - pad + t * dilation]``,
-    where elements outside the input count as zero.
+    where elements outside the input count as zero, or as ``padding_mode`` says.
 
     Parameters
     ----------
@@ -44,10 +45,13 @@ def conv(
     stride, dilation : int or one int per dimension, in elements
         At least 1.
     padding : int, one int per dimension, one (low, high) pair per dimension, "valid", "same" or "same_lower"
-        Zeros around the input, in elements. ``"same"`` gives ``ceil(extent / stride)`` outputs, the odd element at the
+        Elements around the input. ``"same"`` gives ``ceil(extent / stride)`` outputs, the odd element at the
         end (``"same_lower"``: at the start).
     groups : int
         Divides ``C_in`` and ``C_out``; ``groups=C_in`` is a depthwise convolution.
+    padding_mode : "zeros", "reflect", "replicate" or "circular"
+        What the padding holds: zeros; the input mirrored at its outermost elements, which are not repeated (padding
+        less than the extent); its outermost elements; the input turned around (padding of at most the extent).
     layout : "channels_first" or "channels_last"
     out : ndarray, optional
         Where to write the result: exact dtype and shape, C-contiguous, apart from the inputs in memory.
@@ -73,8 +77,9 @@ def conv(
     NaN: as IEEE 754 says; a NaN reaches exactly the outputs whose window holds it.
     Threads: output channels and pixels are shared out; the order of every sum is fixed.
     Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations. Scratch memory: a packed copy of the weights
-    and at most 1 MB (float64) a thread.
-    Source: the definition is that of ``torch.nn.functional.conv2d`` and ONNX ``Conv``.
+    and at most 1 MB (float64) a thread. The padding is read where it comes from: there is no padded copy of the input.
+    Source: the definition is that of ``torch.nn.functional.conv2d`` and ONNX ``Conv``; ``padding_mode`` that of
+    ``torch.nn.Conv2d``.
 
     Examples
     --------
@@ -83,8 +88,10 @@ def conv(
     >>> conv(image, np.ones((1, 1, 2, 2)))
     array([[[[ 8., 12.],
              [20., 24.]]]])
+    >>> conv(image[..., 0, :], np.ones((1, 1, 3)), padding=1, padding_mode="reflect")
+    array([[[2., 3., 4.]]])
     """
-    return _core.conv(input, weight, bias, stride, padding, dilation, groups, layout, out, num_threads)
+    return _core.conv(input, weight, bias, stride, padding, dilation, groups, padding_mode, layout, out, num_threads)
 
 
 def conv_transpose(
@@ -160,6 +167,7 @@ def conv_backward(
     groups: int = 1,
     *,
     needs: tuple[bool, bool, bool] = (True, True, True),
+    padding_mode: PaddingMode = "zeros",
     layout: Layout = "channels_first",
     out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None = None,
     num_threads: int | None = None,
@@ -171,7 +179,7 @@ def conv_backward(
     grad_output : ndarray, dtype of input, shape of the forward output
     input, weight : ndarray
         Those of the forward call; ``input`` is required for its shape even where only its gradient is needed.
-    stride, padding, dilation, groups, layout : as in the forward call
+    stride, padding, dilation, groups, padding_mode, layout : as in the forward call
     needs : (bool, bool, bool)
         Which gradients to compute: input, weight, bias.
     out : tuple of 3 arrays or None, optional
@@ -194,7 +202,8 @@ def conv_backward(
     gradients near the border NaN. Threads: every gradient element has one order of summation, whatever their number.
     Cost: each gradient costs as many operations as the forward pass. Scratch memory: for the input a packed copy of the
     weights, for the weight up to 16 partial copies of it (at most 2**21 elements more than one), and at most 2 MB
-    (float64) a thread.
+    (float64) a thread. Where the padding stands for elements of the input, its own gradient (as many elements as there
+    are positions of padding, at most 4 MB (float64) at a time) is computed after that of the input and added to it.
     Source: the adjoint of `conv`; see docs/convolution-backward.md.
 
     Examples
@@ -206,7 +215,18 @@ def conv_backward(
     """
     return ConvGradients(
         *_core.conv_backward(
-            grad_output, input, weight, stride, padding, dilation, groups, needs, layout, out, num_threads
+            grad_output,
+            input,
+            weight,
+            stride,
+            padding,
+            dilation,
+            groups,
+            needs,
+            padding_mode,
+            layout,
+            out,
+            num_threads,
         )
     )
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from numpy import int64
 from numpy.typing import NDArray
 
-from ._types import IndexNumbering, Layout, PaddingLike, PerDimension, Ties
+from ._types import IndexNumbering, Layout, PaddingLike, PaddingMode, PerDimension, Ties
 
 _Array = NDArray[Any]
 _Shape = Sequence[int]
@@ -22,6 +22,7 @@ def conv(
     padding: PaddingLike,
     dilation: PerDimension,
     groups: int,
+    padding_mode: PaddingMode,
     layout: Layout,
     out: _Array | None,
     num_threads: int | None,
@@ -36,6 +37,7 @@ def conv_backward(
     dilation: PerDimension,
     groups: int,
     needs: tuple[bool, bool, bool],
+    padding_mode: PaddingMode,
     layout: Layout,
     out: _ConvOutputs | None,
     num_threads: int | None,

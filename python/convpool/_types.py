@@ -13,6 +13,7 @@ __all__ = [
     "Layout",
     "MaxPoolResult",
     "PaddingLike",
+    "PaddingMode",
     "PerDimension",
     "Ties",
     "WindowGeometry",
@@ -24,6 +25,7 @@ PerDimension = int | Sequence[int]
 PaddingLike = str | int | Sequence[int | tuple[int, int]]
 """``"valid"``, ``"same"``, ``"same_lower"``, one integer, or per dimension one integer or one ``(low, high)`` pair."""
 
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Layout = Literal["channels_first", "channels_last"]
 IndexNumbering = Literal["pytorch", "onnx", "tensorflow", "window"]
 Ties = Literal["first", "all", "split"]

@@ -3,7 +3,7 @@
 Three functions on channels-first arrays say it all: `correlate` is bilinear in image and kernel;
 `correlate_adjoint_image` and `correlate_adjoint_kernel` are its adjoints in one and in the other. A transposed
 convolution is `correlate_adjoint_image` with a bias, so its gradients are the two others.
-Padding is real zeros: an infinite or NaN weight on the padding gives NaN.
+Padding is real elements: an infinite or NaN weight on zeros gives NaN.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import ConvGradients, Layout, PaddingLike, PerDimension
-from ._geometry import Axis, conv_axes, conv_transpose_axes
+from .._types import ConvGradients, Layout, PaddingLike, PaddingMode, PerDimension
+from ._geometry import Axis, check_padding_mode, conv_axes, conv_transpose_axes
 from ._layout import image_from, image_to, kernel_from, kernel_to, quiet, store, working_dtype
 
 __all__ = ["conv", "conv_backward", "conv_transpose", "conv_transpose_backward"]
 
 OUTPUT_LABELS = "xyz"
 KERNEL_LABELS = "uvw"
+
+PAD_MODES: dict[PaddingMode, Any] = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""What `numpy.pad` calls the padding modes."""
 
 OutArrays = Sequence[NDArray[Any] | None] | None
 
@@ -46,11 +49,35 @@ def _grouped_kernel(kernel: NDArray[Any], groups: int) -> NDArray[Any]:
     return kernel.reshape(groups, kernel.shape[0] // groups, *kernel.shape[1:])
 
 
-def _image_windows(image: NDArray[Any], axes: Sequence[Axis]) -> NDArray[Any]:
-    """Every window of the zero-padded image: ``(batch, groups, channels, *outputs, *kernel)``."""
-    leading = ((0, 0),) * (image.ndim - len(axes))
-    pads = tuple((axis.pad_low, max(0, axis.reach - axis.pad_low - axis.extent)) for axis in axes)
-    padded = np.pad(image, leading + pads)
+def _pads(axis: Axis) -> tuple[int, int]:
+    """Return the padding that windows read, low and high."""
+    return axis.pad_low, max(0, axis.reach - axis.pad_low - axis.extent)
+
+
+def _padded(image: NDArray[Any], axes: Sequence[Axis], mode: PaddingMode) -> NDArray[Any]:
+    """Pad the last dimensions of an array."""
+    pads = [(0, 0)] * (image.ndim - len(axes)) + [_pads(axis) for axis in axes]
+    padded: NDArray[Any] = np.pad(image, pads, PAD_MODES[mode])
+    return padded
+
+
+def _folded(padded: NDArray[Any], axes: Sequence[Axis], mode: PaddingMode) -> NDArray[Any]:
+    """Adjoint of `_padded`: every element of the padding is added to the element that it stands for."""
+    for dimension, axis in enumerate(axes, padded.ndim - len(axes)):
+        low, high = _pads(axis)
+        rows = np.moveaxis(padded, dimension, 0)
+        image = rows[low : low + axis.extent].copy()
+        if mode != "zeros":
+            sources = _padded(np.arange(axis.extent), [axis], mode)
+            np.add.at(image, sources[:low], rows[:low])
+            np.add.at(image, sources[len(sources) - high :], rows[len(sources) - high :])
+        padded = np.moveaxis(image, 0, dimension)
+    return padded
+
+
+def _image_windows(image: NDArray[Any], axes: Sequence[Axis], mode: PaddingMode) -> NDArray[Any]:
+    """Every window of the padded image: ``(batch, groups, channels, *outputs, *kernel)``."""
+    padded = _padded(image, axes, mode)
     spatial = tuple(range(-len(axes), 0))
     windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(axis.span for axis in axes), axis=spatial)
     outputs = tuple(slice(None, axis.reach - axis.span + 1, axis.stride) for axis in axes)
@@ -58,16 +85,18 @@ def _image_windows(image: NDArray[Any], axes: Sequence[Axis]) -> NDArray[Any]:
     return np.asarray(windows[_index(*outputs, *taps)])
 
 
-def correlate(image: NDArray[Any], kernel: NDArray[Any], axes: Sequence[Axis], groups: int) -> NDArray[Any]:
+def correlate(
+    image: NDArray[Any], kernel: NDArray[Any], axes: Sequence[Axis], groups: int, mode: PaddingMode = "zeros"
+) -> NDArray[Any]:
     """``y[n, o, x] = sum_{i, u} image[n, i, x * stride + u * dilation - pad_low] * kernel[o, i, u]`` by group."""
     x, u = _labels(axes)
-    windows = _image_windows(_grouped(image, groups), axes)
+    windows = _image_windows(_grouped(image, groups), axes, mode)
     result: NDArray[Any] = np.einsum(f"ngi{x}{u},goi{u}->ngo{x}", windows, _grouped_kernel(kernel, groups))
     return result.reshape(image.shape[0], kernel.shape[0], *result.shape[3:])
 
 
 def correlate_adjoint_image(
-    grad: NDArray[Any], kernel: NDArray[Any], axes: Sequence[Axis], groups: int
+    grad: NDArray[Any], kernel: NDArray[Any], axes: Sequence[Axis], groups: int, mode: PaddingMode = "zeros"
 ) -> NDArray[Any]:
     """``image[n, i, x * stride + u * dilation - pad_low] += sum_o grad[n, o, x] * kernel[o, i, u]`` for all x and u."""
     x, _ = _labels(axes)
@@ -82,18 +111,16 @@ def correlate_adjoint_image(
             for start, axis in zip(starts, axes, strict=True)
         )
         padded[_index(*reached)] += np.einsum(f"ngo{x},goi->ngi{x}", grouped_grad, grouped_kernel[_index(*tap)])
-    inside = tuple(slice(axis.pad_low, axis.pad_low + axis.extent) for axis in axes)
-    extents = (axis.extent for axis in axes)
-    result: NDArray[Any] = padded[_index(*inside)]
-    return result.reshape(grad.shape[0], groups * columns, *extents)
+    result = _folded(padded, axes, mode)
+    return result.reshape(grad.shape[0], groups * columns, *(axis.extent for axis in axes))
 
 
 def correlate_adjoint_kernel(
-    image: NDArray[Any], grad: NDArray[Any], axes: Sequence[Axis], groups: int
+    image: NDArray[Any], grad: NDArray[Any], axes: Sequence[Axis], groups: int, mode: PaddingMode = "zeros"
 ) -> NDArray[Any]:
     """``kernel[o, i, u] = sum_{n, x} image[n, i, x * stride + u * dilation - pad_low] * grad[n, o, x]`` by group."""
     x, u = _labels(axes)
-    windows = _image_windows(_grouped(image, groups), axes)
+    windows = _image_windows(_grouped(image, groups), axes, mode)
     result: NDArray[Any] = np.einsum(f"ngi{x}{u},ngo{x}->goi{u}", windows, _grouped(grad, groups))
     return result.reshape(grad.shape[1], image.shape[1] // groups, *result.shape[3:])
 
@@ -142,6 +169,7 @@ def conv(
     dilation: PerDimension = 1,
     groups: int = 1,
     *,
+    padding_mode: PaddingMode = "zeros",
     layout: Layout = "channels_first",
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -153,7 +181,7 @@ def conv(
     Parameters
     ----------
     input : ndarray, shape (batch, in_channels, *spatial)
-        Channels last: ``(batch, *spatial, in_channels)``. Elements in the padding are 0.
+        Channels last: ``(batch, *spatial, in_channels)``.
     weight : ndarray, shape (out_channels, in_channels // groups, *kernel)
         Channels last: ``(*kernel, in_channels // groups, out_channels)``.
     bias : ndarray, shape (out_channels,), optional
@@ -161,6 +189,8 @@ def conv(
     padding : int, one int or (low, high) per dimension, "valid", "same" or "same_lower"
     groups : int
         Output channel block ``g`` sees input channel block ``g`` only.
+    padding_mode : "zeros", "reflect", "replicate" or "circular"
+        What the padding holds: `numpy.pad` calls it ``constant``, ``reflect``, ``edge`` and ``wrap``.
     layout, out
         Layout of all arrays; array that receives the result.
     num_threads
@@ -178,9 +208,10 @@ def conv(
     """
     image, kernel = image_from(input, layout), kernel_from(weight, layout)
     axes = conv_axes(image.shape, kernel.shape, stride, padding, dilation, groups)
+    check_padding_mode(padding_mode, axes)
     dtype = working_dtype(image, kernel)
     with quiet():
-        result = _with_bias(correlate(image.astype(dtype), kernel.astype(dtype), axes, groups), bias)
+        result = _with_bias(correlate(image.astype(dtype), kernel.astype(dtype), axes, groups, padding_mode), bias)
         return store(image_to(result, layout), input.dtype, out)
 
 
@@ -194,6 +225,7 @@ def conv_backward(
     groups: int = 1,
     *,
     needs: Sequence[bool] = (True, True, True),
+    padding_mode: PaddingMode = "zeros",
     layout: Layout = "channels_first",
     out: OutArrays = None,
     num_threads: int | None = None,
@@ -204,10 +236,12 @@ def conv_backward(
     - ``grad_weight[o, i, u] = sum_{n, x} input[n, i, x * stride + u * dilation - pad_low] * grad_output[n, o, x]``
     - ``grad_bias[o] = sum_{n, x} grad_output[n, o, x]``
 
+    Where the padding holds elements of the input, the gradient of a position in it is added to that of its element.
+
     Parameters
     ----------
     grad_output : ndarray, shape of the output
-    input, weight, stride, padding, dilation, groups, layout
+    input, weight, stride, padding, dilation, groups, padding_mode, layout
         As in `conv`.
     needs : three bools
         Which of the gradients of (input, weight, bias) to compute; None is returned for the others.
@@ -227,14 +261,15 @@ def conv_backward(
     """
     image, kernel, grad = image_from(input, layout), kernel_from(weight, layout), image_from(grad_output, layout)
     axes = conv_axes(image.shape, kernel.shape, stride, padding, dilation, groups)
+    check_padding_mode(padding_mode, axes)
     _check_grad(grad, (image.shape[0], kernel.shape[0], *(axis.outputs for axis in axes)))
     dtype = working_dtype(image, kernel, grad)
     image, kernel, grad = image.astype(dtype), kernel.astype(dtype), grad.astype(dtype)
     needs_input, needs_weight, needs_bias = needs
     with quiet():
         gradients = (
-            correlate_adjoint_image(grad, kernel, axes, groups) if needs_input else None,
-            correlate_adjoint_kernel(image, grad, axes, groups) if needs_weight else None,
+            correlate_adjoint_image(grad, kernel, axes, groups, padding_mode) if needs_input else None,
+            correlate_adjoint_kernel(image, grad, axes, groups, padding_mode) if needs_weight else None,
             _bias_gradient(grad) if needs_bias else None,
         )
         return _gradients(gradients, layout, input.dtype, out)
