@@ -180,6 +180,7 @@ WRONG = {
         b"zeros",
         ("zeros", "zeros"),
     ],
+    "precision": ["highest ", "High", "low", "float32", "", None, 1, True, b"high", ("high",)],
     "layout": ["NCHW", "channels_first ", "Channels_first", "", None, 1, True, b"channels_first", ("channels_first",)],
     "out": [3, "abc", [1.0], {}, np.ones(3, np.float32), np.ones((2, 4, 6, 6), np.float16), np.float32(1), object()],
     "num_threads": [True, 0, -1, 1.5, "2", 10**20, 2**31, 2**63, 1025, (1,), [2], np.float64(2)],
@@ -284,7 +285,7 @@ def test_unknown_and_missing_arguments(function):
 def test_keyword_only_arguments(function):
     """What this package adds to torch's signatures is keyword-only."""
     kinds = {name: parameter.kind for name, parameter in parameters(function).items()}
-    added = {"layout", "out", "num_threads", "needs", "ties", "indices", "padding_mode"}
+    added = {"layout", "out", "num_threads", "needs", "ties", "indices", "padding_mode", "precision"}
     for name in added & set(kinds):
         if not (name == "indices" and function.startswith("max_unpool")):
             assert kinds[name] is inspect.Parameter.KEYWORD_ONLY

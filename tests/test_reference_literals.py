@@ -194,6 +194,7 @@ IMAGE, WEIGHT = np.zeros((1, 4, 6)), np.zeros((2, 4, 3))
         (lambda: reference.conv(IMAGE, WEIGHT, padding_mode="edge"), "padding_mode must be"),
         (lambda: reference.conv(IMAGE, WEIGHT, padding=9, padding_mode="reflect"), "padding must be less than"),
         (lambda: reference.conv(IMAGE, WEIGHT, padding=9, padding_mode="circular"), "padding must be at most"),
+        (lambda: reference.conv(IMAGE, WEIGHT, precision="low"), "precision must be"),
         (lambda: reference.conv(IMAGE, WEIGHT, stride=0), "stride must be"),
         (lambda: reference.conv(IMAGE, WEIGHT, np.zeros(3)), "bias must have shape"),
         (lambda: reference.conv(IMAGE, WEIGHT, layout="NCHW"), "layout must be"),

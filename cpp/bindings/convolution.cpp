@@ -34,6 +34,18 @@ struct Bias {
   const ArrayArgument* or_else(const ArrayArgument& other) const { return array ? &*array : &other; }
 };
 
+Precision to_precision(const char* function, py::handle value) {
+  const std::string_view text = to_text(function, "precision", value);
+  if (text == "highest") return Precision::highest;
+  if (text == "high") return Precision::high;
+  if (text == "medium") return Precision::medium;
+  reject(function, "precision", R"("highest", "high" or "medium")", printed(value));
+}
+
+ConvOptions to_options(const char* function, py::handle precision, py::handle num_threads) {
+  return {to_precision(function, precision), to_thread_count(function, num_threads)};
+}
+
 TransposedArguments to_transposed(const char* function, py::handle output_padding, py::handle output_size, int rank) {
   TransposedArguments transposed;
   transposed.output_padding = to_triple(function, "output_padding", output_padding, rank);
@@ -72,10 +84,11 @@ void require_apart(const char* function, const std::array<Object, 3>& arrays) {
 }
 
 Object conv(Handle input_object, Handle weight_object, Handle bias_object, Handle stride, Handle padding,
-            Handle dilation, Handle groups, Handle padding_mode, Handle layout, Handle out, Handle num_threads) {
+            Handle dilation, Handle groups, Handle padding_mode, Handle precision, Handle layout, Handle out,
+            Handle num_threads) {
   const char* function = "conv";
   const Layout order = to_layout(function, layout);
-  const int threads = to_thread_count(function, num_threads);
+  const ConvOptions options = to_options(function, precision, num_threads);
   ArrayArgument input(function, "input", input_object), weight(function, "weight", weight_object);
   input.require_float(function);
   weight.require_type(function, input);
@@ -94,17 +107,17 @@ Object conv(Handle input_object, Handle weight_object, Handle bias_object, Handl
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const py::gil_scoped_release nogil;
-    conv_forward<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, threads);
+    conv_forward<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, options);
   });
   return std::move(output);
 }
 
 Object conv_transpose(Handle input_object, Handle weight_object, Handle bias_object, Handle stride, Handle padding,
-                      Handle output_padding, Handle groups, Handle dilation, Handle output_size, Handle layout,
-                      Handle out, Handle num_threads) {
+                      Handle output_padding, Handle groups, Handle dilation, Handle output_size, Handle precision,
+                      Handle layout, Handle out, Handle num_threads) {
   const char* function = "conv_transpose";
   const Layout order = to_layout(function, layout);
-  const int threads = to_thread_count(function, num_threads);
+  const ConvOptions options = to_options(function, precision, num_threads);
   ArrayArgument input(function, "input", input_object), weight(function, "weight", weight_object);
   input.require_float(function);
   weight.require_type(function, input);
@@ -122,7 +135,7 @@ Object conv_transpose(Handle input_object, Handle weight_object, Handle bias_obj
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const py::gil_scoped_release nogil;
-    conv_grad_input<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, threads);
+    conv_grad_input<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, options);
   });
   return std::move(output);
 }
@@ -166,10 +179,11 @@ struct Backward {
 };
 
 Object conv_backward(Handle grad_output, Handle input, Handle weight, Handle stride, Handle padding, Handle dilation,
-                     Handle groups, Handle needs, Handle padding_mode, Handle layout, Handle out, Handle num_threads) {
+                     Handle groups, Handle needs, Handle padding_mode, Handle precision, Handle layout, Handle out,
+                     Handle num_threads) {
   const char* function = "conv_backward";
   const Layout order = to_layout(function, layout);
-  const int threads = to_thread_count(function, num_threads);
+  const ConvOptions options = to_options(function, precision, num_threads);
   Backward arrays(function, grad_output, input, weight);
   const int rank = spatial_rank(function, "input", arrays.input.shape().size());
   WindowArguments window = to_conv_window(function, rank, stride, padding, dilation);
@@ -182,19 +196,19 @@ Object conv_backward(Handle grad_output, Handle input, Handle weight, Handle str
     T *grad_input = arrays.target<T>(0), *grad_weight = arrays.target<T>(1), *grad_bias = arrays.target<T>(2);
     const T *x = arrays.input.data<T>(), *w = arrays.weight.data<T>(), *g = arrays.grad_output.data<T>();
     const py::gil_scoped_release nogil;
-    if (grad_input != nullptr) conv_grad_input<T>(geometry, g, w, nullptr, grad_input, threads);
+    if (grad_input != nullptr) conv_grad_input<T>(geometry, g, w, nullptr, grad_input, options);
     if (grad_weight != nullptr || grad_bias != nullptr)
-      conv_grad_weight<T>(geometry, g, x, grad_weight, grad_bias, threads);
+      conv_grad_weight<T>(geometry, g, x, grad_weight, grad_bias, options);
   });
   return arrays.result();
 }
 
 Object conv_transpose_backward(Handle grad_output, Handle input, Handle weight, Handle stride, Handle padding,
                                Handle output_padding, Handle groups, Handle dilation, Handle needs, Handle output_size,
-                               Handle layout, Handle out, Handle num_threads) {
+                               Handle precision, Handle layout, Handle out, Handle num_threads) {
   const char* function = "conv_transpose_backward";
   const Layout order = to_layout(function, layout);
-  const int threads = to_thread_count(function, num_threads);
+  const ConvOptions options = to_options(function, precision, num_threads);
   Backward arrays(function, grad_output, input, weight);
   const int rank = spatial_rank(function, "input", arrays.input.shape().size());
   const ConvGeometry geometry = make_conv_transpose_geometry(
@@ -207,9 +221,9 @@ Object conv_transpose_backward(Handle grad_output, Handle input, Handle weight, 
     const T *x = arrays.input.data<T>(), *w = arrays.weight.data<T>(), *g = arrays.grad_output.data<T>();
     const py::gil_scoped_release nogil;
     // The passes swap: the gradient of a transposed convolution's input is a convolution of grad_output.
-    if (grad_input != nullptr) conv_forward<T>(geometry, g, w, nullptr, grad_input, threads);
-    if (grad_weight != nullptr) conv_grad_weight<T>(geometry, x, g, grad_weight, nullptr, threads);
-    if (grad_bias != nullptr) sum_channels<T>(geometry.input, g, grad_bias, threads);
+    if (grad_input != nullptr) conv_forward<T>(geometry, g, w, nullptr, grad_input, options);
+    if (grad_weight != nullptr) conv_grad_weight<T>(geometry, x, g, grad_weight, nullptr, options);
+    if (grad_bias != nullptr) sum_channels<T>(geometry.input, g, grad_bias, options.num_threads);
   });
   return arrays.result();
 }
@@ -228,7 +242,7 @@ std::string algorithm(Handle input_shape, Handle weight_shape, Handle stride, Ha
   return conv_algorithm(make_conv_geometry(function, input, to_shape(function, "weight_shape", weight_shape),
                                            to_conv_window(function, rank, stride, padding, dilation),
                                            to_integer(function, "groups", groups), to_layout(function, layout)),
-                        to_pass(pass));
+                        to_pass(pass), Precision::high);
 }
 
 Object conv_output_shape(Handle input_shape, Handle weight_shape, Handle stride, Handle padding, Handle dilation,

@@ -11,27 +11,36 @@ namespace convpool {
 
 enum class ConvPass { forward, grad_input, grad_weight };
 
+// How much error of float32 sums a call lets an algorithm trade for speed (float64 is always `highest`). highest: no
+// more than a sequential sum; high: up to twice that; medium: arithmetic of reduced precision, some 5e-6.
+enum class Precision { highest, high, medium };
+
+struct ConvOptions {
+  Precision precision;
+  int num_threads;  // 0: as many as the settings say
+};
+
 // bias may be null.
 template <class T>
 void conv_forward(const ConvGeometry& geometry, const T* input, const T* weight, const T* bias, T* output,
-                  int num_threads);
+                  const ConvOptions& options);
 
 // The adjoint of conv_forward in its input. `bias`, one value per input channel, may be null: conv_transpose is this
 // pass with its own bias.
 template <class T>
 void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T* weight, const T* bias, T* grad_input,
-                     int num_threads);
+                     const ConvOptions& options);
 
 // Adjoint in weight and bias; either target may be null.
 template <class T>
 void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight, T* grad_bias,
-                      int num_threads);
+                      const ConvOptions& options);
 
 // Sum over everything but the channels.
 template <class T>
 void sum_channels(const Extents& extents, const T* values, T* sums, int num_threads);
 
 // Name of the algorithm that the plan picks for a pass with the chosen kernels.
-const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass);
+const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass, Precision precision);
 
 }  // namespace convpool

@@ -20,30 +20,41 @@ using Parts = std::vector<Correlation>;
 
 constexpr Index kPartsAtOnce = 1024;  // phases of a gradient that are described, and run, together
 
-// One row of the plan. `table` is the kernel set the choice was made for, null for the reference loops.
+// What an algorithm is chosen for. `table` is the kernel set, null for the reference loops.
+struct Conditions {
+  const KernelTable* table;
+  ConvPass pass;
+  Precision precision;
+};
+
+// One row of the plan.
 template <class T>
 struct Algorithm {
   const char* name;
-  bool (*accepts)(const KernelTable* table, const Correlation& part, ConvPass pass);
+  bool (*accepts)(const Conditions& conditions, const Correlation& part);
   void (*correlate)(const KernelTable* table, const Parts& parts, const T* source, const T* weight, const T* bias,
                     T* target, int num_threads);
   void (*grad_weight)(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
                       T* grad_weight, T* grad_bias, int num_threads);
+  bool maps_padding = false;  // reads padding that stands for elements of the source; the others know zeros only
 };
 
-bool accepts_rows(const KernelTable* table, const Correlation& part, ConvPass pass) {
-  if (table == nullptr) return false;
-  return pass == ConvPass::grad_weight ? row_grad_weight_accepts(part) : row_tiles_accept(*table, part);
+bool accepts_rows(const Conditions& conditions, const Correlation& part) {
+  if (conditions.table == nullptr) return false;
+  return conditions.pass == ConvPass::grad_weight ? row_grad_weight_accepts(part)
+                                                  : row_tiles_accept(*conditions.table, part);
 }
 
+// Four outputs a tile need the fewest products, two have the smaller error.
 template <int Outputs>
-bool wins_with_tiles(const KernelTable* table, const Correlation& part, ConvPass pass) {
-  return table != nullptr && winograd_wins(part, Outputs, pass);
+bool wins_with_tiles(const Conditions& conditions, const Correlation& part) {
+  return conditions.table != nullptr && (Outputs == 2 || conditions.precision != Precision::highest) &&
+         winograd_wins(part, Outputs, conditions.pass);
 }
 
-bool has_kernels(const KernelTable* table, const Correlation&, ConvPass) { return table != nullptr; }
+bool has_kernels(const Conditions& conditions, const Correlation&) { return conditions.table != nullptr; }
 
-bool always(const KernelTable*, const Correlation&, ConvPass) { return true; }
+bool always(const Conditions&, const Correlation&) { return true; }
 
 template <class T>
 void row_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
@@ -54,23 +65,13 @@ void row_gradients(const KernelTable* table, const Correlation& part, const T* s
 }
 
 template <class T>
-constexpr Algorithm<T> kRowTiles = {"row_tiles", accepts_rows, run_row_tiles<T>, row_gradients<T>};
-template <class T>
-constexpr Algorithm<T> kPackedTiles = {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>};
-template <class T>
-constexpr Algorithm<T> kReference = {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>};
-template <class T, int Outputs>
-constexpr Algorithm<T> kWinograd = {Outputs == 2 ? "winograd_f2" : "winograd_f4", wins_with_tiles<Outputs>,
-                                    run_winograd<T, Outputs>, winograd_grad_weight<T, Outputs>};
-
-template <class T>
-constexpr Algorithm<T> kPlan[] = {};
-template <>
-constexpr Algorithm<float> kPlan<float>[] = {kRowTiles<float>, kWinograd<float, 4>, kWinograd<float, 2>,
-                                             kPackedTiles<float>, kReference<float>};
-template <>
-constexpr Algorithm<double> kPlan<double>[] = {kRowTiles<double>, kWinograd<double, 2>, kPackedTiles<double>,
-                                               kReference<double>};
+constexpr Algorithm<T> kPlan[] = {
+    {"row_tiles", accepts_rows, run_row_tiles<T>, row_gradients<T>, true},
+    {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, winograd_grad_weight<T, 4>, true},
+    {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, winograd_grad_weight<T, 2>, true},
+    {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>, true},
+    {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
+};
 
 // The largest part decides for all: parts of one pass differ in their taps only.
 const Correlation& largest(const Parts& parts) {
@@ -86,10 +87,12 @@ Parts parts_from(const InputGradient& gradient, Index first) {
 }
 
 template <class T>
-const Algorithm<T>& choose(const KernelTable* table, const Correlation& part, ConvPass pass) {
-  const Algorithm<T>* algorithm = kPlan<T>;
-  while (!algorithm->accepts(table, part, pass)) ++algorithm;
-  return *algorithm;
+const Algorithm<T>& choose(const Correlation& part, ConvPass pass, Precision precision) {
+  const Conditions conditions{selected_kernels(), pass, sizeof(T) == sizeof(float) ? precision : Precision::highest};
+  const auto serves = [&](const Algorithm<T>& algorithm) {
+    return (algorithm.maps_padding || part.padding_mode == PaddingMode::zeros) && algorithm.accepts(conditions, part);
+  };
+  return *std::find_if(std::begin(kPlan<T>), std::end(kPlan<T>), serves);
 }
 
 // A correlation that reads nothing and only carries its target: for the gradient of a bias by itself.
@@ -119,15 +122,15 @@ void fill_channels(const Extents& extents, const T* bias, T* target, int num_thr
 
 template <class T>
 void correlate(const Parts& parts, ConvPass pass, const T* source, const T* weight, const T* bias, T* target,
-               int num_threads) {
-  const KernelTable* table = selected_kernels();
-  choose<T>(table, largest(parts), pass).correlate(table, parts, source, weight, bias, target, num_threads);
+               const ConvOptions& options) {
+  choose<T>(largest(parts), pass, options.precision)
+      .correlate(selected_kernels(), parts, source, weight, bias, target, options.num_threads);
 }
 
 // What reached the padding of images [first, first + images) is added to the elements that it stands for.
 template <class T>
 void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, const T* weight, Index first,
-                          Index images, T* grad_input, int num_threads) {
+                          Index images, T* grad_input, const ConvOptions& options) {
   std::vector<PaddingBox> boxes;
   Parts parts;
   Index elements = 0;
@@ -136,8 +139,8 @@ void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, co
     const Workspace memory(1, static_cast<std::size_t>(elements) * sizeof(T));
     T* values = reinterpret_cast<T*>(memory.of(0));
     correlate<T>(parts, ConvPass::grad_input, grad_output + first * geometry.output.batch_stride(), weight, nullptr,
-                 values, num_threads);
-    add_padding<T>(geometry, boxes, values, first, images, grad_input, num_threads);
+                 values, options);
+    add_padding<T>(geometry, boxes, values, first, images, grad_input, options.num_threads);
     boxes.clear();
     parts.clear();
     elements = 0;
@@ -157,46 +160,45 @@ void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, co
 // All images, as many at a time as the scratch memory holds the padding of.
 template <class T>
 void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, const T* weight, T* grad_input,
-                          int num_threads) {
+                          const ConvOptions& options) {
   Index positions = 1;
   for_each_padding_box(geometry, [&](const PaddingBox& box) { positions += box.positions(); });
   const Index at_once = std::max<Index>(1, kMostPaddingElements / geometry.input.channels / positions);
   for (Index first = 0; first < geometry.input.batch; first += at_once)
     add_padding_gradient(geometry, grad_output, weight, first, std::min(at_once, geometry.input.batch - first),
-                         grad_input, num_threads);
+                         grad_input, options);
 }
 
 template <class T>
 void correlate_gradients(const Correlation& part, const T* source, const T* grad_output, T* grad_weight, T* grad_bias,
-                         int num_threads) {
-  const KernelTable* table = selected_kernels();
-  choose<T>(table, part, ConvPass::grad_weight)
-      .grad_weight(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
+                         const ConvOptions& options) {
+  choose<T>(part, ConvPass::grad_weight, options.precision)
+      .grad_weight(selected_kernels(), part, source, grad_output, grad_weight, grad_bias, options.num_threads);
 }
 
 }  // namespace
 
 template <class T>
 void conv_forward(const ConvGeometry& geometry, const T* input, const T* weight, const T* bias, T* output,
-                  int num_threads) {
-  correlate({forward_correlation(geometry)}, ConvPass::forward, input, weight, bias, output, num_threads);
+                  const ConvOptions& options) {
+  correlate({forward_correlation(geometry)}, ConvPass::forward, input, weight, bias, output, options);
 }
 
 template <class T>
 void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T* weight, const T* bias, T* grad_input,
-                     int num_threads) {
+                     const ConvOptions& options) {
   const InputGradient gradient(geometry);
-  if (!gradient.covers_all()) fill_channels(geometry.input, bias, grad_input, num_threads);
+  if (!gradient.covers_all()) fill_channels(geometry.input, bias, grad_input, options.num_threads);
   for (Index first = 0; first < gradient.parts(); first += kPartsAtOnce)
-    correlate(parts_from(gradient, first), ConvPass::grad_input, grad_output, weight, bias, grad_input, num_threads);
+    correlate(parts_from(gradient, first), ConvPass::grad_input, grad_output, weight, bias, grad_input, options);
   if (geometry.padding_mode != PaddingMode::zeros)
-    add_padding_gradient(geometry, grad_output, weight, grad_input, num_threads);
+    add_padding_gradient(geometry, grad_output, weight, grad_input, options);
 }
 
 template <class T>
 void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight, T* grad_bias,
-                      int num_threads) {
-  correlate_gradients(forward_correlation(geometry), input, grad_output, grad_weight, grad_bias, num_threads);
+                      const ConvOptions& options) {
+  correlate_gradients(forward_correlation(geometry), input, grad_output, grad_weight, grad_bias, options);
 }
 
 template <class T>
@@ -206,19 +208,21 @@ void sum_channels(const Extents& extents, const T* values, T* sums, int num_thre
   gradients(table, channel_sums(extents), nullptr, values, nullptr, sums, num_threads);
 }
 
-const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass) {
-  if (pass != ConvPass::grad_input) return choose<float>(selected_kernels(), forward_correlation(geometry), pass).name;
+const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass, Precision precision) {
+  if (pass != ConvPass::grad_input) return choose<float>(forward_correlation(geometry), pass, precision).name;
   const InputGradient gradient(geometry);
-  return gradient.parts() == 0 ? "fill"
-                               : choose<float>(selected_kernels(), largest(parts_from(gradient, 0)), pass).name;
+  return gradient.parts() == 0 ? "fill" : choose<float>(largest(parts_from(gradient, 0)), pass, precision).name;
 }
 
-template void conv_forward(const ConvGeometry&, const float*, const float*, const float*, float*, int);
-template void conv_forward(const ConvGeometry&, const double*, const double*, const double*, double*, int);
-template void conv_grad_input(const ConvGeometry&, const float*, const float*, const float*, float*, int);
-template void conv_grad_input(const ConvGeometry&, const double*, const double*, const double*, double*, int);
-template void conv_grad_weight(const ConvGeometry&, const float*, const float*, float*, float*, int);
-template void conv_grad_weight(const ConvGeometry&, const double*, const double*, double*, double*, int);
+template void conv_forward(const ConvGeometry&, const float*, const float*, const float*, float*, const ConvOptions&);
+template void conv_forward(const ConvGeometry&, const double*, const double*, const double*, double*,
+                           const ConvOptions&);
+template void conv_grad_input(const ConvGeometry&, const float*, const float*, const float*, float*,
+                              const ConvOptions&);
+template void conv_grad_input(const ConvGeometry&, const double*, const double*, const double*, double*,
+                              const ConvOptions&);
+template void conv_grad_weight(const ConvGeometry&, const float*, const float*, float*, float*, const ConvOptions&);
+template void conv_grad_weight(const ConvGeometry&, const double*, const double*, double*, double*, const ConvOptions&);
 template void sum_channels(const Extents&, const float*, float*, int);
 template void sum_channels(const Extents&, const double*, double*, int);
 

@@ -42,8 +42,8 @@ struct Problem {
   Index row_block, row_blocks;  // target channels multiplied at once
   Index pass_blocks;            // row blocks whose transformed weights are held at once
   Index weight_pitch;           // of the transformed weights, from point to point
-  Index tile_pitch;             // of the transformed source and of the products, from point to point
-  Index product_pitch;
+  Index tile_pitch;             // of the transformed source, from point to point
+  Index product_pitch;          // of the products
 
   Index weight_block() const { return points * weight_pitch; }
   Index pass_weights() const { return part.groups * pass_blocks * weight_block(); }
@@ -290,6 +290,13 @@ void run_images_directly(const KernelTable* table, const Correlation& part, cons
   }
 }
 
+// What the transforms can read: neighbouring taps, and arrays where channels or pixels are neighbours.
+std::optional<TapCube> winograd_taps(const Correlation& part) {
+  const auto has_neighbours = [](const Grid& grid) { return grid.channel_stride == 1 || grid.axis_stride[2] == 1; };
+  if (!has_neighbours(part.source) || !has_neighbours(part.target)) return {};
+  return TapCube::find(part);
+}
+
 // Products for each pair of a source and a target channel. To transform a weight costs as much as some tiles do; the
 // gradient of the weight has none to transform.
 Index winograd_work(const Correlation& part, const TapCube& cube, Index outputs, ConvPass pass) {
@@ -301,25 +308,10 @@ Index winograd_work(const Correlation& part, const TapCube& cube, Index outputs,
   return points * (tiles + (pass == ConvPass::grad_weight ? 0 : kTilesOfWeight));
 }
 
-}  // namespace
-
-bool winograd_wins(const Correlation& part, int outputs, ConvPass pass) {
-  const auto is_vectorizable = [](const Grid& grid) { return grid.channel_stride == 1 || grid.axis_stride[2] == 1; };
-  if (part.channels < kLeastChannels || part.rows < kLeastRows || part.target_offset != 0 ||
-      !is_vectorizable(part.source) || !is_vectorizable(part.target))
-    return false;
-  const std::optional<TapCube> cube = TapCube::find(part);
-  if (!cube) return false;
-  const Index work = winograd_work(part, *cube, outputs, pass);
-  return work < cube->plane_taps() * part.pixels() && work <= winograd_work(part, *cube, 2, pass);
-}
-
 template <class T, int Outputs>
-void run_winograd(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
-                  const T* bias, T* target, int num_threads) {
-  const Correlation& part = parts.front();
+void run_part(const KernelTable* table, const Correlation& part, const TapCube& cube, const T* source, const T* weight,
+              const T* bias, T* target, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const TapCube cube = *TapCube::find(part);
   const Problem<T> problem = make_problem(part, cube, kernels, winograd_kernels<Outputs>(kernels, cube.height));
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const Index blocks = part.groups * problem.cut.blocks;
@@ -337,7 +329,7 @@ void run_winograd(const KernelTable* table, const std::vector<Correlation>& part
   for (Index first = 0; first < problem.row_blocks; first += problem.pass_blocks) {
     const Index stop = std::min(first + problem.pass_blocks, problem.row_blocks);
     if (!transform_weights(problem, weight, first, stop, weights, threads))
-      return run_packed(table, parts, source, weight, bias, target, num_threads);
+      return run_packed<T>(table, {part}, source, weight, bias, target, num_threads);
     parallel_for(tasks, workers, [&](Index index, int worker) {
       Scratch<T> own;
       Scratch<T>::carve(Carver(scratch.of(worker)), problem, own);
@@ -355,10 +347,33 @@ void run_winograd(const KernelTable* table, const std::vector<Correlation>& part
   run_images_directly(table, part, source, weight, bias, target, is_small, num_threads);
 }
 
+}  // namespace
+
+bool winograd_wins(const Correlation& part, int outputs, ConvPass pass) {
+  const std::optional<TapCube> cube = winograd_taps(part);
+  if (!cube || part.channels < kLeastChannels || part.rows < kLeastRows) return false;
+  const Index work = winograd_work(part, *cube, outputs, pass);
+  return work < cube->plane_taps() * part.pixels() && work <= winograd_work(part, *cube, 2, pass);
+}
+
+template <class T, int Outputs>
+void run_winograd(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+                  const T* bias, T* target, int num_threads) {
+  std::vector<Correlation> others;
+  for (const Correlation& part : parts) {
+    const std::optional<TapCube> cube = winograd_taps(part);
+    if (cube) run_part<T, Outputs>(table, part, *cube, source, weight, bias, target, num_threads);
+    else others.push_back(part);
+  }
+  if (!others.empty()) run_packed(table, others, source, weight, bias, target, num_threads);
+}
+
 template void run_winograd<float, 2>(const KernelTable*, const std::vector<Correlation>&, const float*, const float*,
                                      const float*, float*, int);
 template void run_winograd<float, 4>(const KernelTable*, const std::vector<Correlation>&, const float*, const float*,
                                      const float*, float*, int);
+template void run_winograd<double, 4>(const KernelTable*, const std::vector<Correlation>&, const double*, const double*,
+                                      const double*, double*, int);
 template void run_winograd<double, 2>(const KernelTable*, const std::vector<Correlation>&, const double*, const double*,
                                       const double*, double*, int);
 

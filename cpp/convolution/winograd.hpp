@@ -10,7 +10,7 @@ namespace convpool {
 // Whether tiles of `outputs` x `outputs` pixels need less work than the taps themselves, and than smaller tiles.
 bool winograd_wins(const Correlation& part, int outputs, ConvPass pass);
 
-// The same contracts as packed tiles have, for one part. Outputs: 2 or 4.
+// The same contracts as packed tiles have. Outputs: 2 or 4.
 template <class T, int Outputs>
 void run_winograd(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
                   const T* bias, T* target, int num_threads);

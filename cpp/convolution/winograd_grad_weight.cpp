@@ -244,6 +244,8 @@ template void winograd_grad_weight<float, 2>(const KernelTable*, const Correlati
                                              float*, int);
 template void winograd_grad_weight<float, 4>(const KernelTable*, const Correlation&, const float*, const float*, float*,
                                              float*, int);
+template void winograd_grad_weight<double, 4>(const KernelTable*, const Correlation&, const double*, const double*,
+                                              double*, double*, int);
 template void winograd_grad_weight<double, 2>(const KernelTable*, const Correlation&, const double*, const double*,
                                               double*, double*, int);
 

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from . import _core
-from ._types import ConvGradients, Layout, PaddingLike, PaddingMode, PerDimension
+from ._types import ConvGradients, Layout, PaddingLike, PaddingMode, PerDimension, Precision
 
 __all__ = ["conv", "conv_backward", "conv_transpose", "conv_transpose_backward"]
 
@@ -26,6 +26,7 @@ def conv(
     groups: int = 1,
     *,
     padding_mode: PaddingMode = "zeros",
+    precision: Precision = "high",
     layout: Layout = "channels_first",
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -52,6 +53,11 @@ def conv(
     padding_mode : "zeros", "reflect", "replicate" or "circular"
         What the padding holds: zeros; the input mirrored at its outermost elements, which are not repeated (padding
         less than the extent); its outermost elements; the input turned around (padding of at most the extent).
+    precision : "highest", "high" or "medium"
+        How much error float32 sums may have: ``"highest"``, no more than adding the products up one after the other;
+        ``"high"``, at most twice that (relative RMS); ``"medium"``, some 5e-6, by arithmetic of reduced precision.
+        A bound, not an order: at present every value gets the results of ``"highest"``. float64 is always
+        ``"highest"``.
     layout : "channels_first" or "channels_last"
     out : ndarray, optional
         Where to write the result: exact dtype and shape, C-contiguous, apart from the inputs in memory.
@@ -91,7 +97,9 @@ def conv(
     >>> conv(image[..., 0, :], np.ones((1, 1, 3)), padding=1, padding_mode="reflect")
     array([[[2., 3., 4.]]])
     """
-    return _core.conv(input, weight, bias, stride, padding, dilation, groups, padding_mode, layout, out, num_threads)
+    return _core.conv(
+        input, weight, bias, stride, padding, dilation, groups, padding_mode, precision, layout, out, num_threads
+    )
 
 
 def conv_transpose(
@@ -105,6 +113,7 @@ def conv_transpose(
     dilation: PerDimension = 1,
     *,
     output_size: PerDimension | None = None,
+    precision: Precision = "high",
     layout: Layout = "channels_first",
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -128,7 +137,7 @@ def conv_transpose(
     groups : int
     output_size : int or one int per dimension, optional
         The spatial extents of the output, instead of ``output_padding``.
-    layout, out, num_threads : as in `conv`
+    precision, layout, out, num_threads : as in `conv`
 
     Returns
     -------
@@ -153,7 +162,19 @@ def conv_transpose(
     array([[[1., 1., 3., 2., 2.]]])
     """
     return _core.conv_transpose(
-        input, weight, bias, stride, padding, output_padding, groups, dilation, output_size, layout, out, num_threads
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        output_size,
+        precision,
+        layout,
+        out,
+        num_threads,
     )
 
 
@@ -168,6 +189,7 @@ def conv_backward(
     *,
     needs: tuple[bool, bool, bool] = (True, True, True),
     padding_mode: PaddingMode = "zeros",
+    precision: Precision = "high",
     layout: Layout = "channels_first",
     out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None = None,
     num_threads: int | None = None,
@@ -184,7 +206,7 @@ def conv_backward(
         Which gradients to compute: input, weight, bias.
     out : tuple of 3 arrays or None, optional
         Where to write them; None entries are allocated.
-    num_threads : as in `conv`
+    precision, num_threads : as in `conv`
 
     Returns
     -------
@@ -224,6 +246,7 @@ def conv_backward(
             groups,
             needs,
             padding_mode,
+            precision,
             layout,
             out,
             num_threads,
@@ -243,6 +266,7 @@ def conv_transpose_backward(
     *,
     needs: tuple[bool, bool, bool] = (True, True, True),
     output_size: PerDimension | None = None,
+    precision: Precision = "high",
     layout: Layout = "channels_first",
     out: tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None = None,
     num_threads: int | None = None,
@@ -255,7 +279,7 @@ def conv_transpose_backward(
     input, weight : ndarray
         Those of the forward call.
     stride, padding, output_padding, groups, dilation, output_size, layout : as in the forward call
-    needs, out, num_threads : as in `conv_backward`
+    needs, out, precision, num_threads : as in `conv_backward`
 
     Returns
     -------
@@ -292,6 +316,7 @@ def conv_transpose_backward(
             dilation,
             needs,
             output_size,
+            precision,
             layout,
             out,
             num_threads,

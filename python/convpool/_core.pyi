@@ -5,7 +5,7 @@ from typing import Any, Literal
 from numpy import int64
 from numpy.typing import NDArray
 
-from ._types import IndexNumbering, Layout, PaddingLike, PaddingMode, PerDimension, Ties
+from ._types import IndexNumbering, Layout, PaddingLike, PaddingMode, PerDimension, Precision, Ties
 
 _Array = NDArray[Any]
 _Shape = Sequence[int]
@@ -23,6 +23,7 @@ def conv(
     dilation: PerDimension,
     groups: int,
     padding_mode: PaddingMode,
+    precision: Precision,
     layout: Layout,
     out: _Array | None,
     num_threads: int | None,
@@ -38,6 +39,7 @@ def conv_backward(
     groups: int,
     needs: tuple[bool, bool, bool],
     padding_mode: PaddingMode,
+    precision: Precision,
     layout: Layout,
     out: _ConvOutputs | None,
     num_threads: int | None,
@@ -53,6 +55,7 @@ def conv_transpose(
     groups: int,
     dilation: PerDimension,
     output_size: PerDimension | None,
+    precision: Precision,
     layout: Layout,
     out: _Array | None,
     num_threads: int | None,
@@ -69,6 +72,7 @@ def conv_transpose_backward(
     dilation: PerDimension,
     needs: tuple[bool, bool, bool],
     output_size: PerDimension | None,
+    precision: Precision,
     layout: Layout,
     out: _ConvOutputs | None,
     num_threads: int | None,

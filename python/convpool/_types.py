@@ -15,6 +15,7 @@ __all__ = [
     "PaddingLike",
     "PaddingMode",
     "PerDimension",
+    "Precision",
     "Ties",
     "WindowGeometry",
 ]
@@ -26,6 +27,7 @@ PaddingLike = str | int | Sequence[int | tuple[int, int]]
 """``"valid"``, ``"same"``, ``"same_lower"``, one integer, or per dimension one integer or one ``(low, high)`` pair."""
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+Precision = Literal["highest", "high", "medium"]
 Layout = Literal["channels_first", "channels_last"]
 IndexNumbering = Literal["pytorch", "onnx", "tensorflow", "window"]
 Ties = Literal["first", "all", "split"]

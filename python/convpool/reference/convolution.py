@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import ConvGradients, Layout, PaddingLike, PaddingMode, PerDimension
+from .._types import ConvGradients, Layout, PaddingLike, PaddingMode, PerDimension, Precision
 from ._geometry import Axis, check_padding_mode, conv_axes, conv_transpose_axes
 from ._layout import image_from, image_to, kernel_from, kernel_to, quiet, store, working_dtype
 
@@ -27,6 +27,12 @@ PAD_MODES: dict[PaddingMode, Any] = {"zeros": "constant", "reflect": "reflect", 
 """What `numpy.pad` calls the padding modes."""
 
 OutArrays = Sequence[NDArray[Any] | None] | None
+
+
+def _check_precision(precision: Precision) -> None:
+    """Refuse an unknown precision; all of them are the same here."""
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(f"precision must be 'highest', 'high' or 'medium', got {precision!r}")
 
 
 def _labels(axes: Sequence[Axis]) -> tuple[str, str]:
@@ -170,6 +176,7 @@ def conv(
     groups: int = 1,
     *,
     padding_mode: PaddingMode = "zeros",
+    precision: Precision = "high",
     layout: Layout = "channels_first",
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -193,8 +200,8 @@ def conv(
         What the padding holds: `numpy.pad` calls it ``constant``, ``reflect``, ``edge`` and ``wrap``.
     layout, out
         Layout of all arrays; array that receives the result.
-    num_threads
-        Accepted and without effect: NumPy runs this in one thread.
+    precision, num_threads
+        Accepted and without effect: NumPy sums in the dtype of the arrays, in one thread.
 
     Returns
     -------
@@ -209,6 +216,7 @@ def conv(
     image, kernel = image_from(input, layout), kernel_from(weight, layout)
     axes = conv_axes(image.shape, kernel.shape, stride, padding, dilation, groups)
     check_padding_mode(padding_mode, axes)
+    _check_precision(precision)
     dtype = working_dtype(image, kernel)
     with quiet():
         result = _with_bias(correlate(image.astype(dtype), kernel.astype(dtype), axes, groups, padding_mode), bias)
@@ -226,6 +234,7 @@ def conv_backward(
     *,
     needs: Sequence[bool] = (True, True, True),
     padding_mode: PaddingMode = "zeros",
+    precision: Precision = "high",
     layout: Layout = "channels_first",
     out: OutArrays = None,
     num_threads: int | None = None,
@@ -247,7 +256,7 @@ def conv_backward(
         Which of the gradients of (input, weight, bias) to compute; None is returned for the others.
     out : three arrays or None, optional
         Arrays that receive the gradients.
-    num_threads
+    precision, num_threads
         Accepted and without effect.
 
     Returns
@@ -263,6 +272,7 @@ def conv_backward(
     axes = conv_axes(image.shape, kernel.shape, stride, padding, dilation, groups)
     check_padding_mode(padding_mode, axes)
     _check_grad(grad, (image.shape[0], kernel.shape[0], *(axis.outputs for axis in axes)))
+    _check_precision(precision)
     dtype = working_dtype(image, kernel, grad)
     image, kernel, grad = image.astype(dtype), kernel.astype(dtype), grad.astype(dtype)
     needs_input, needs_weight, needs_bias = needs
@@ -286,6 +296,7 @@ def conv_transpose(
     dilation: PerDimension = 1,
     *,
     output_size: PerDimension | None = None,
+    precision: Precision = "high",
     layout: Layout = "channels_first",
     out: NDArray[Any] | None = None,
     num_threads: int | None = None,
@@ -310,7 +321,7 @@ def conv_transpose(
         Spatial shape of the output, instead of ``output_padding``.
     layout, out
         Layout of all arrays; array that receives the result.
-    num_threads
+    precision, num_threads
         Accepted and without effect.
 
     Returns
@@ -327,6 +338,7 @@ def conv_transpose(
     axes = conv_transpose_axes(
         image.shape, kernel.shape, stride, padding, output_padding, groups, dilation, output_size
     )
+    _check_precision(precision)
     dtype = working_dtype(image, kernel)
     with quiet():
         result = _with_bias(correlate_adjoint_image(image.astype(dtype), kernel.astype(dtype), axes, groups), bias)
@@ -345,6 +357,7 @@ def conv_transpose_backward(
     *,
     output_size: PerDimension | None = None,
     needs: Sequence[bool] = (True, True, True),
+    precision: Precision = "high",
     layout: Layout = "channels_first",
     out: OutArrays = None,
     num_threads: int | None = None,
@@ -360,7 +373,7 @@ def conv_transpose_backward(
     grad_output : ndarray, shape of the output
     input, weight, stride, padding, output_padding, groups, dilation, output_size, layout
         As in `conv_transpose`.
-    needs, out, num_threads
+    needs, out, precision, num_threads
         As in `conv_backward`.
 
     Returns
@@ -378,6 +391,7 @@ def conv_transpose_backward(
         image.shape, kernel.shape, stride, padding, output_padding, groups, dilation, output_size
     )
     _check_grad(grad, (image.shape[0], kernel.shape[1] * groups, *(axis.extent for axis in axes)))
+    _check_precision(precision)
     dtype = working_dtype(image, kernel, grad)
     image, kernel, grad = image.astype(dtype), kernel.astype(dtype), grad.astype(dtype)
     needs_input, needs_weight, needs_bias = needs
