@@ -28,6 +28,11 @@ class ConvShape:
         """Keywords of every convolution function."""
         return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
 
+    @property
+    def exact(self) -> dict[str, Any]:
+        """The same, with the precision at which sums of small integers are exact."""
+        return {**self.window, "precision": "highest"}
+
 
 @dataclass(frozen=True)
 class TransposedShape:
@@ -49,6 +54,11 @@ class TransposedShape:
         """Keywords of every transposed-convolution function."""
         names = ("stride", "padding", "output_padding", "groups", "dilation", "output_size")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def exact(self) -> dict[str, Any]:
+        """The same, with the precision at which sums of small integers are exact."""
+        return {**self.window, "precision": "highest"}
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def placed(data, layout, dtype):
 def test_conv_equals_the_reference(isa, shape, layout, dtype):
     data = oracle.conv_data(shape)
     x, w, b, _ = placed(data, layout, dtype)
-    output = conv(x, w, b, **shape.window, layout=layout)
+    output = conv(x, w, b, **shape.exact, layout=layout)
     assert output.dtype == dtype
     assert output.flags.c_contiguous
     assert output.shape == conv_output_shape(x.shape, w.shape, **shape.window, layout=layout)
@@ -62,7 +62,7 @@ def test_conv_equals_the_reference(isa, shape, layout, dtype):
 def test_conv_gradients_equal_the_reference(isa, shape, layout, dtype):
     data = oracle.conv_data(shape)
     x, w, _, g = placed(data, layout, dtype)
-    gradients = conv_backward(g, x, w, **shape.window, layout=layout)
+    gradients = conv_backward(g, x, w, **shape.exact, layout=layout)
     assert all(gradient.flags.c_contiguous and gradient.dtype == dtype for gradient in gradients)
     for actual, expected in zip(oracle.gradients_from(gradients, layout), data.gradients, strict=True):
         same_numbers(actual, expected)
@@ -74,10 +74,10 @@ def test_conv_gradients_equal_the_reference(isa, shape, layout, dtype):
 def test_conv_transpose_equals_the_reference(isa, shape, layout, dtype):
     data = oracle.transposed_data(shape)
     x, w, b, g = placed(data, layout, dtype)
-    output = conv_transpose(x, w, b, **shape.window, layout=layout)
+    output = conv_transpose(x, w, b, **shape.exact, layout=layout)
     assert output.shape == conv_transpose_output_shape(x.shape, w.shape, **shape.window, layout=layout)
     same_numbers(image_from(output, layout), data.output)
-    gradients = conv_transpose_backward(g, x, w, **shape.window, layout=layout)
+    gradients = conv_transpose_backward(g, x, w, **shape.exact, layout=layout)
     for actual, expected in zip(oracle.gradients_from(gradients, layout), data.gradients, strict=True):
         same_numbers(actual, expected)
 
@@ -100,13 +100,13 @@ def test_adjoint_identities_are_exact(isa, shape):
     """<conv(x, w), g> = <x, grad_input> = <w, grad_weight>, and <bias alone, g> = <bias, grad_bias>."""
     x, w = (oracle.integers(extents, 5).astype(np.float32) for extents in (shape.input, shape.weight))
     b = oracle.integers(shape.weight[:1], 6).astype(np.float32)
-    output = conv(x, w, **shape.window)
+    output = conv(x, w, **shape.exact)
     g = oracle.integers(output.shape, 7).astype(np.float32)
-    gradients = conv_backward(g, x, w, **shape.window)
+    gradients = conv_backward(g, x, w, **shape.exact)
     product = oracle.inner(output, g)
     assert oracle.inner(x, gradients.input) == product
     assert oracle.inner(w, gradients.weight) == product
-    with_bias = conv(x, w, b, **shape.window)
+    with_bias = conv(x, w, b, **shape.exact)
     assert oracle.inner(b, gradients.bias) == oracle.inner(with_bias, g) - product
 
 
@@ -115,7 +115,7 @@ def test_adjoint_identities_are_exact(isa, shape):
 def test_conv_transpose_is_the_adjoint(isa, shape, layout):
     """The transpose of every convolution is its input gradient, bit by bit, and its gradients are adjoints in turn."""
     x, w, _, g = placed(oracle.conv_data(shape), layout, np.float32)
-    window = shape.window | {"layout": layout}
+    window = shape.exact | {"layout": layout}
     sized = window | {"output_size": spatial(shape.input)}
     output = conv_transpose(g, w, **sized)
     same_bits(output, conv_backward(g, x, w, **window, needs=(True, False, False)).input)
@@ -159,9 +159,9 @@ def check_every_pass(shape, dtype):
     data = oracle.conv_data(shape)
     for layout in LAYOUTS:
         x, w, b, g = placed(data, layout, dtype)
-        output = conv(x, w, b, **shape.window, layout=layout)
+        output = conv(x, w, b, **shape.exact, layout=layout)
         np.testing.assert_array_equal(image_from(output, layout), data.output, err_msg=f"{shape} {layout}")
-        gradients = oracle.gradients_from(conv_backward(g, x, w, **shape.window, layout=layout), layout)
+        gradients = oracle.gradients_from(conv_backward(g, x, w, **shape.exact, layout=layout), layout)
         for name, actual, expected in zip(oracle.GRADIENTS, gradients, data.gradients, strict=True):
             np.testing.assert_array_equal(actual, expected, err_msg=f"grad {name} of {shape} {layout}")
 
@@ -365,7 +365,7 @@ def test_special_gradients_reach_exactly_their_windows(isa, shape, layout, value
         )
         g = np.ones(output_shape)
         g.flat[position] = value
-        gradients = conv_backward(image_to(g, layout).astype(np.float32), *arrays, **shape.window, layout=layout)
+        gradients = conv_backward(image_to(g, layout).astype(np.float32), *arrays, **shape.exact, layout=layout)
         np.testing.assert_array_equal(~np.isfinite(image_from(gradients.input, layout)), reached_input)
         np.testing.assert_array_equal(~np.isfinite(gradients.bias), reached_bias)
 

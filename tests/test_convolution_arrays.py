@@ -111,7 +111,7 @@ def test_out_is_filled_and_its_neighbours_are_not(isa, shape, layout):
     data = oracle.conv_data(shape)
     x, w = image_to(data.input, layout).astype(np.float32), weight_to(data.weight, layout).astype(np.float32)
     g, b = image_to(data.grad_output, layout).astype(np.float32), data.bias.astype(np.float32)
-    window = shape.window | {"layout": layout}
+    window = shape.exact | {"layout": layout}
     pairs = [fenced(array.shape, np.float32, np.nan) for array in (g, x, w, b)]
     outputs = [output for output, _ in pairs]
     assert conv(x, w, b, **window, out=outputs[0]) is outputs[0]
@@ -220,7 +220,7 @@ THREADED = [
 
 def threaded_results(shape, layout, threads):
     x, w = image_to(reals(shape.input), layout), weight_to(reals(shape.weight), layout)
-    window = shape.window | {"layout": layout, "num_threads": threads}
+    window = shape.exact | {"layout": layout, "num_threads": threads}
     output = conv(x, w, reals(shape.weight[:1]), **window)
     g = reals(output.shape)
     return [

@@ -341,7 +341,7 @@ void run_part(const KernelTable* table, const Correlation& part, const TapCube& 
                          first_part,
                          std::min(first_part + part_blocks, stop),
                          weights + (group * problem.pass_blocks + first_part - first) * problem.weight_block()};
-      run_task(problem, task, source, bias, target, is_small.data() + group * problem.cut.strips, own);
+      run_task(problem, task, source, bias, target + part.target_offset, is_small.data() + group * problem.cut.strips, own);
     });
   }
   run_images_directly(table, part, source, weight, bias, target, is_small, num_threads);

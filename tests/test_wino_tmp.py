@@ -1,0 +1,230 @@
+"""Winograd convolution: which problems it serves, its error, and that it changes nothing else that a convolution promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+import pytest
+from convpool import _core, conv, conv_backward, conv_transpose, reference
+import types, inspect
+def conv_plan(x, w, stride=1, padding=0, dilation=1, groups=1, pass_="forward", layout="channels_first", precision="high", dtype=np.float32, padding_mode="zeros"):
+    return types.SimpleNamespace(algorithm=_core.conv_algorithm(x, w, stride, padding, dilation, groups, pass_, layout, *EXTRA(precision, dtype)))
+def EXTRA(p, d): return ()
+
+from oracle import LAYOUTS, image_from, image_to, same_bits, same_numbers, weight_from, weight_to
+
+PASSES = ("forward", "grad_input", "grad_weight")
+WITH_KERNELS = [name for name in _core.available_isas() if name != "reference"]
+each_kernel_set = pytest.mark.parametrize("isa", WITH_KERNELS, indirect=True)
+each_layout = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+def problem(image, channels, rows, kernel, batch=2, dtype=np.float32, seed=0):
+    """Input and weight with outputs of variance 1."""
+    x = oracle.reals((batch, channels, *image), np.float64, seed)
+    w = oracle.reals((rows, channels, *kernel), np.float64, seed + 1) / np.sqrt(channels * np.prod(kernel))
+    return x.astype(dtype), w.astype(dtype)
+
+
+def algorithms(x, w, **window):
+    return {conv_plan(x.shape, w.shape, pass_=pass_, **window).algorithm for pass_ in PASSES}
+
+
+def relative_error(actual, expected):
+    return np.sqrt(np.mean((actual - expected) ** 2) / np.mean(expected**2))
+
+
+def gradients_of(x, w, g, layout="channels_first", **window):
+    """Gradients, channels first, of channels-first arrays in a layout."""
+    gradients = conv_backward(image_to(g, layout), image_to(x, layout), weight_to(w, layout), layout=layout, **window)
+    return image_from(gradients.input, layout), weight_from(gradients.weight, layout), gradients.bias
+
+
+# ---- exactly, where the transforms are exact ------------------------------------------------------------------------
+
+# Tiles of two outputs have the factors 1, 1/2 and 1/4 only, so small integers stay exact. Extents with every remainder
+# of a tile, of a strip of 16 tiles and of a block; channels with every remainder of a vector, of 64 rows and of 128.
+EXACT = [
+    ("remainders_y", (2, 16, 7, 16), (16, 16, 3, 3), {"padding": 1}),
+    ("remainders_x", (1, 17, 8, 15), (18, 17, 3, 3), {"padding": (0, 1)}),
+    ("long_rows", (1, 16, 4, 150), (16, 16, 3, 3), {"padding": ((1, 0), (2, 1))}),
+    ("many_channels", (1, 150, 8, 9), (70, 150, 3, 3), {"padding": 1}),
+    ("many_rows", (1, 20, 9, 8), (197, 20, 3, 3), {"padding": 2}),
+    ("groups", (2, 51, 10, 10), (57, 17, 3, 3), {"padding": 1, "groups": 3}),
+    ("many_images", (40, 16, 6, 6), (16, 16, 3, 3), {"padding": 1}),
+    ("one_axis", (2, 33, 131), (21, 33, 3), {"padding": 1}),
+    ("one_axis_of_two", (2, 19, 5, 41), (23, 19, 1, 3), {"padding": (0, 1)}),
+    ("volume", (1, 21, 5, 9, 10), (18, 21, 3, 3, 3), {"padding": 1}),
+    ("volume_flat_taps", (1, 16, 4, 8, 9), (16, 16, 2, 1, 3), {"padding": (1, 0, 1)}),
+    ("volume_deep_taps", (1, 16, 9, 7, 8), (17, 16, 5, 3, 3), {"padding": (2, 1, 1)}),
+    ("reflect", (2, 16, 9, 14), (16, 16, 3, 3), {"padding": ((2, 1), (1, 3)), "padding_mode": "reflect"}),
+    ("replicate", (2, 16, 6, 13), (16, 16, 3, 3), {"padding": 3, "padding_mode": "replicate"}),
+    ("circular", (1, 16, 10, 11), (16, 16, 3, 3), {"padding": 2, "padding_mode": "circular"}),
+    ("volume_circular", (1, 16, 4, 9, 8), (16, 16, 3, 3, 3), {"padding": 2, "padding_mode": "circular"}),
+]
+
+
+@each_kernel_set
+@each_layout
+@pytest.mark.parametrize("dtype", oracle.FLOATS)
+@pytest.mark.parametrize(("name", "image", "weight", "window"), EXACT, ids=[case[0] for case in EXACT])
+def test_integers_are_exact_with_tiles_of_two(isa, layout, dtype, name, image, weight, window):
+    x, w, b = oracle.integers(image), oracle.integers(weight, 1), oracle.integers(weight[:1], 2)
+    places = {"layout": layout, "precision": "highest", **window}
+    arrays = image_to(x, layout).astype(dtype), weight_to(w, layout).astype(dtype)
+    shapes = [array.shape for array in arrays]
+    expected = reference.conv(x, w, b, **window)
+    same_numbers(image_from(conv(*arrays, b.astype(dtype), **places), layout), expected)
+    g = oracle.integers(expected.shape, 3)
+    actual = gradients_of(*(array.astype(dtype) for array in (x, w, g)), layout, precision="highest", **window)
+    for one, other in zip(actual, reference.conv_backward(g, x, w, **window), strict=True):
+        same_numbers(one, other)
+
+
+@each_kernel_set
+@each_layout
+@pytest.mark.parametrize(("name", "image", "weight", "window"), EXACT, ids=[case[0] for case in EXACT])
+def test_tiles_of_four_are_close(isa, layout, name, image, weight, window):
+    """The same problems at the default precision: a wrong place would be an error of about 1, not of 1e-6."""
+    x, w = problem(image[2:], image[1], weight[0], weight[2:], batch=image[0])
+    w = w[:, : weight[1]]
+    b = oracle.reals(weight[:1], np.float32, 2)
+    expected = reference.conv(*(array.astype(np.float64) for array in (x, w, b)), **window)
+    output = conv(image_to(x, layout), weight_to(w, layout), b, layout=layout, **window)
+    assert np.abs(image_from(output, layout) - expected).max() < 3e-5
+    g = oracle.reals(expected.shape, np.float32, 3)
+    actual = gradients_of(x, w, g, layout, **window)
+    for one, other in zip(actual, reference.conv_backward(*(a.astype(np.float64) for a in (g, x, w)), **window)):
+        assert np.abs(one - other).max() < 3e-5 * max(1, np.abs(other).max())
+
+
+# ---- the error that API.md allows -----------------------------------------------------------------------------------
+
+
+def sequential_error(channels, image=(12, 12), rows=16):
+    """Relative RMS error of a float32 sum in the order of channels and taps."""
+    x, w = problem(image, channels, rows, (3, 3), batch=1)
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], (3, 3), axis=(1, 2))  # (C, H', W', 3, 3)
+    terms = np.moveaxis(windows, (1, 2), (-2, -1)).reshape(channels * 9, -1)
+    weights = w.reshape(rows, -1)
+    sums = np.zeros((rows, terms.shape[1]), np.float32)
+    for term in range(len(terms)):
+        sums += weights[:, term, None] * terms[term]
+    return relative_error(sums, weights.astype(np.float64) @ terms.astype(np.float64))
+
+
+@each_kernel_set
+@pytest.mark.parametrize("channels", [16, 64, 256, 1024])
+@pytest.mark.parametrize(("precision", "algorithm", "allowed"), [("high", "winograd_f4", 2), ("highest", "winograd_f2", 1)])
+def test_error_stays_within_its_precision(isa, channels, precision, algorithm, allowed):
+    x, w = problem((28, 28), channels, 32, (3, 3))
+    options = {"padding": 1, "precision": precision}
+    wide = [array.astype(np.float64) for array in (x, w)]
+    error = relative_error(conv(x, w, **options), reference.conv(*wide, padding=1))
+    assert 0 < error <= allowed * sequential_error(channels)
+    g = oracle.reals((2, 32, 28, 28), np.float32, 5)
+    gradients = conv_backward(g, x, w, needs=(True, True, False), **options)
+    expected = reference.conv_backward(g.astype(np.float64), *wide, padding=1)
+    assert relative_error(gradients.input, expected.input) <= allowed * 9e-7  # a sequential sum of 288 products and more
+    assert relative_error(gradients.weight, expected.weight) <= allowed * 9e-7
+
+
+def test_precision_chooses_the_tiles():
+    x, w = problem((28, 28), 64, 64, (3, 3))
+
+
+@pytest.mark.parametrize(
+    ("image", "weight", "window"),
+    [
+        ((2, 64, 28, 28), (64, 64, 3, 3), {"stride": 2, "padding": 1}),
+        ((2, 64, 28, 28), (64, 64, 3, 3), {"dilation": 2, "padding": 2}),
+        ((2, 64, 28, 28), (64, 64, 5, 5), {"padding": 2}),
+        ((2, 8, 28, 28), (64, 8, 3, 3), {"padding": 1}),
+        ((1, 512, 3, 3), (512, 512, 3, 3), {"padding": 1}),  # nine pixels do not pay for transformed weights
+    ],
+)
+def test_other_problems_are_left_to_others(image, weight, window):
+    plans = {conv_plan(image, weight, **window).algorithm, conv_plan(image, weight, pass_="grad_input", **window).algorithm}
+    assert not any(plan.startswith("winograd") for plan in plans)
+
+
+# ---- what is not finite ---------------------------------------------------------------------------------------------
+
+
+@each_kernel_set
+@each_layout
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_one_value_reaches_the_outputs_of_its_windows_only(isa, layout, value):
+    x, w = problem((21, 30), 20, 24, (3, 3), batch=3)
+    clean = conv(image_to(x, layout), weight_to(w, layout), padding=1, layout=layout)
+    x[1, 7, 10, 13] = value
+    output = image_from(conv(image_to(x, layout), weight_to(w, layout), padding=1, layout=layout), layout)
+    clean = image_from(clean, layout)
+    touched = np.zeros(output.shape, bool)
+    touched[1, :, 9:12, 12:15] = True
+    np.testing.assert_allclose(output[~touched], clean[~touched], atol=3e-5)
+    expected = reference.conv(x.astype(np.float64), w.astype(np.float64), padding=1)[touched].astype(np.float32)
+    np.testing.assert_allclose(output[touched], expected, rtol=1e-5)
+    # the other images do not even notice
+    same_bits(output[[0, 2]], clean[[0, 2]])
+
+
+@each_kernel_set
+def test_one_gradient_reaches_what_it_touches_only(isa):
+    x, w = problem((21, 30), 20, 24, (3, 3))
+    g = oracle.reals((2, 24, 21, 30), np.float32, 4)
+    g[0, 5, 8, 9] = np.inf
+    gradients = conv_backward(g, x, w, padding=1)
+    expected = reference.conv_backward(*(array.astype(np.float64) for array in (g, x, w)), padding=1)
+    for actual, wanted in zip(gradients, expected, strict=True):
+        same = np.isfinite(wanted)
+        assert np.array_equal(np.isfinite(actual), same)
+        np.testing.assert_array_equal(actual[~same], wanted[~same])
+        assert np.abs(actual[same] - wanted[same]).max() < 1e-4
+
+
+@each_kernel_set
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_one_weight_reaches_its_channel_only(isa, value):
+    x, w = problem((16, 16), 20, 24, (3, 3))
+    clean = conv(x, w, padding=1)
+    w[3, 4, 0, 2] = value
+    output = conv(x, w, padding=1)
+    others = np.arange(24) != 3
+    np.testing.assert_allclose(output[:, others], clean[:, others], atol=3e-5)
+    with np.errstate(invalid="ignore"):
+        expected = reference.conv(x.astype(np.float64), w.astype(np.float64), padding=1)[:, 3].astype(np.float32)
+    np.testing.assert_allclose(output[:, 3], expected, rtol=1e-5, atol=1e-3 if value == 1e30 else 0)
+
+
+def test_large_values_do_not_overflow_where_a_direct_sum_does_not():
+    x, w = problem((14, 14), 32, 32, (3, 3))
+    expected = conv(x, w, padding=1)
+    for scale in (1e18, 1e36):
+        output = conv((x * scale).astype(np.float32), w, padding=1)
+        np.testing.assert_allclose(output / np.float32(scale), expected, atol=3e-5)
+
+
+# ---- the same bits --------------------------------------------------------------------------------------------------
+
+
+@each_kernel_set
+@each_layout
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_threads_do_not_change_a_bit(isa, layout, mode):
+    x, w = problem((23, 37), 40, 90, (3, 3), batch=5)
+    g = oracle.reals((5, 90, 23, 37), np.float32, 6)
+    x, w, g = image_to(x, layout), weight_to(w, layout), image_to(g, layout)
+    window = {"padding": 1, "layout": layout, "padding_mode": mode}
+    output, gradients = conv(x, w, num_threads=1, **window), conv_backward(g, x, w, num_threads=1, **window)
+    for threads in (2, 3, 7):
+        same_bits(conv(x, w, num_threads=threads, **window), output)
+        for one, other in zip(conv_backward(g, x, w, num_threads=threads, **window), gradients, strict=True):
+            same_bits(one, other)
+    same_bits(conv(x[2:4], w, **window), output[2:4])  # the same tiles: a batch may change only which tiles pay
+
+
+def test_transposed_convolution_is_served_too():
+    x, w = problem((18, 19), 32, 48, (3, 3))
+    g = oracle.reals((2, 48, 18, 19), np.float32, 7)
+    same_bits(conv_transpose(g, w, padding=1), conv_backward(g, x, w, padding=1).input)
