@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import oracle
 import pytest
 from convpool import (
-    _core,
     conv,
     conv_backward,
     conv_output_shape,
+    conv_plan,
     conv_transpose,
     conv_transpose_backward,
     conv_transpose_output_shape,
+    num_threads,
     reference,
 )
 from oracle import FLOATS, LAYOUTS, image_from, image_to, same_bits, same_numbers, weight_to
@@ -429,22 +434,85 @@ def test_padding_names_are_explicit_pairs(stride, kernel, dilation):
 
 # ---- the plan ------------------------------------------------------------------------------------------------------
 
+PASSES = ("forward", "grad_input", "grad_weight")
+
 
 @each_conv
 @each_layout
-@pytest.mark.parametrize("pass_name", ["forward", "grad_input", "grad_weight"])
+@pytest.mark.parametrize("pass_name", PASSES)
 def test_no_silent_fallback(isa, shape, layout, pass_name):
     """The reference loops serve only where they were asked for."""
     shapes = image_to(np.empty(shape.input), layout).shape, weight_to(np.empty(shape.weight), layout).shape
-    algorithm = _core.conv_algorithm(*shapes, *shape.window.values(), pass_name, layout)
-    assert (algorithm == "reference") == (isa == "reference")
+    for dtype in FLOATS:
+        plan = conv_plan(*shapes, **shape.window, pass_=pass_name, layout=layout, dtype=dtype)
+        assert (plan.algorithm == "reference") == (isa == "reference")
+        assert plan.isa == isa
+        assert (plan.scratch_bytes == 0) == (isa == "reference")
 
 
-@pytest.mark.parametrize("pass_name", ["forward", "grad_input", "grad_weight"])
+@pytest.mark.parametrize("pass_name", PASSES)
 def test_named_shapes_reach_every_algorithm(pass_name):
     """Without this, a new algorithm could quietly take all shapes away from an old one."""
-    chosen = [
-        _core.conv_algorithm(shape.input, shape.weight, *shape.window.values(), pass_name, "channels_first")
-        for shape in CONV_SHAPES
-    ]
+    chosen = [conv_plan(shape.input, shape.weight, **shape.window, pass_=pass_name).algorithm for shape in CONV_SHAPES]
     assert min(chosen.count("row_tiles"), chosen.count("packed_tiles")) >= 20
+
+
+SCRATCH_PROBE = """
+import sys
+import numpy as np
+from convpool import _core, conv, conv_backward, conv_plan
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+pass_, dtype, mode = sys.argv[1:]
+shapes = ((1, 256, 6, 6), (4096, 256, 3, 3)) if pass_ != "grad_weight" else ((2, 512, 14, 14), (1024, 512, 3, 3))
+x, w = (np.ones(shape, dtype) for shape in shapes)
+window = {"padding": 2, "padding_mode": mode, "num_threads": 1}
+y = conv(x[:1, :, :3, :3], w[:8], **window)
+g = np.ones((len(x), len(w), x.shape[2] + 2, x.shape[3] + 2), dtype)
+targets = np.ones_like(x), np.ones_like(w), np.ones_like(w[:, 0, 0, 0])
+before = peak()
+if pass_ == "forward":
+    conv(x, w, **window, out=g)
+elif pass_ == "grad_input":
+    conv_backward(g, x, w, **window, needs=(True, False, False), out=(targets[0], None, None))
+else:
+    conv_backward(g, x, w, **window, needs=(False, True, True), out=(None, *targets[1:]))
+print(peak() - before, conv_plan(*shapes, **window, pass_=pass_, dtype=dtype).scratch_bytes)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no proc file system")
+@pytest.mark.parametrize("pass_name", PASSES)
+@pytest.mark.parametrize(("dtype", "mode"), [("float32", "zeros"), ("float64", "reflect")])
+def test_the_plan_knows_the_scratch_memory(pass_name, dtype, mode):
+    """What a call in a fresh process adds to its largest resident size, tens of megabytes, is what the plan said."""
+    command = [sys.executable, "-c", SCRATCH_PROBE, pass_name, dtype, mode]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    grown, planned = map(int, output.split())
+    assert planned > 2**23
+    assert 0.8 * planned < grown < 1.1 * planned + 2**20
+
+
+def test_scratch_memory_grows_with_threads_and_padding():
+    def scratch(**keywords):
+        shapes = (8, 64, 56, 56), (64, 64, 3, 3)
+        return conv_plan(*shapes, padding=1, pass_="grad_input", **keywords).scratch_bytes
+
+    assert scratch(num_threads=1) < scratch(num_threads=2) < scratch(num_threads=3)
+    assert scratch(num_threads=1) < scratch(num_threads=1, padding_mode="reflect")
+    with num_threads(3):
+        assert scratch() == scratch(num_threads=3)
+
+
+@pytest.mark.parametrize("pass_name", PASSES)
+def test_plans_of_shapes_that_nobody_holds(pass_name):
+    """Far strides and many taps cost a plan no time; arrays that do not fit the machine are a MemoryError."""
+    plan = conv_plan((1, 1, 10**7), (1, 1, 3), 2**30, 2**30, 2**30 + 7, pass_=pass_name)
+    assert plan.scratch_bytes < 2**23
+    with pytest.raises(ValueError, match=r"^conv_plan: weight_shape must be of at most 2\*\*22 taps, got shape"):
+        conv_plan((1, 1, 2**24), (1, 1, 2**24), pass_=pass_name)
+    with pytest.raises(MemoryError):
+        conv_plan((2**20, 2**20, 2**9), (1, 2**20, 3), pass_=pass_name)

@@ -42,6 +42,7 @@ VALID = {
         "target": "window",
     },
     "conv_output_shape": {"input_shape": X.shape, "weight_shape": W.shape, "groups": 2},
+    "conv_plan": {"input_shape": X.shape, "weight_shape": W.shape, "groups": 2},
     "conv_transpose_output_shape": {"input_shape": G.shape, "weight_shape": W.shape, "groups": 2},
     "pool_output_shape": {"input_shape": X.shape, "kernel_size": 2},
     "window_geometry": {"input_shape": X.shape, "kernel_size": 2},
@@ -180,6 +181,24 @@ WRONG = {
         b"zeros",
         ("zeros", "zeros"),
     ],
+    "pass_": ["backward", "Forward", "", None, 1, True, b"forward", ["forward"]],
+    "dtype": [
+        None,
+        "half",
+        "float16",
+        "<i4",
+        ">f4",
+        "complex64",
+        int,
+        object,
+        32,
+        b"?",
+        [],
+        {},
+        object(),
+        "V4",
+        np.float16,
+    ],
     "precision": ["highest ", "High", "low", "float32", "", None, 1, True, b"high", ("high",)],
     "layout": ["NCHW", "channels_first ", "Channels_first", "", None, 1, True, b"channels_first", ("channels_first",)],
     "out": [3, "abc", [1.0], {}, np.ones(3, np.float32), np.ones((2, 4, 6, 6), np.float16), np.float32(1), object()],
@@ -285,7 +304,7 @@ def test_unknown_and_missing_arguments(function):
 def test_keyword_only_arguments(function):
     """What this package adds to torch's signatures is keyword-only."""
     kinds = {name: parameter.kind for name, parameter in parameters(function).items()}
-    added = {"layout", "out", "num_threads", "needs", "ties", "indices", "padding_mode", "precision"}
+    added = {"layout", "out", "num_threads", "needs", "ties", "indices", "padding_mode", "precision", "pass_", "dtype"}
     for name in added & set(kinds):
         if not (name == "indices" and function.startswith("max_unpool")):
             assert kinds[name] is inspect.Parameter.KEYWORD_ONLY

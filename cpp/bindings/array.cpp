@@ -48,6 +48,19 @@ bool is_bfloat16(const py::dtype& dtype) { return dtype.attr("name").cast<std::s
 
 }  // namespace
 
+ElementType to_float_type(const char* function, py::handle value) {
+  const char* rule = "float32 or float64";
+  if (value.is_none()) reject_type(function, "dtype", rule, value);  // NumPy's default: float64
+  try {
+    const py::dtype dtype = py::dtype::from_args(py::reinterpret_borrow<py::object>(value));
+    const ElementType type{dtype.kind(), static_cast<int>(dtype.itemsize())};
+    if (dtype.byteorder() == '=' && (type == kFloat32 || type == kFloat64)) return type;
+  } catch (const py::error_already_set& error) {
+    if (!error.matches(PyExc_Exception)) throw;
+  }
+  reject_type(function, "dtype", rule, value);
+}
+
 ArrayArgument::ArrayArgument(const char* function, const char* parameter, py::handle value)
     : parameter_(parameter), array_(require_array(function, parameter, value)) {
   const py::dtype dtype = array_.dtype();

@@ -21,6 +21,9 @@ struct ElementType {
 constexpr ElementType kFloat16{'f', 2}, kFloat32{'f', 4}, kFloat64{'f', 8};
 constexpr ElementType kBFloat16{'E', 2};  // an extension's dtype; NumPy has no kind for it
 
+// float32 or float64, as anything that NumPy takes for a dtype.
+ElementType to_float_type(const char* function, py::handle dtype);
+
 // An argument that is a NumPy array of native byte order; nothing of it is copied yet.
 class ArrayArgument {
  public:

@@ -6,6 +6,7 @@
 #include "bindings/function.hpp"
 #include "bindings/module.hpp"
 #include "geometry/error.hpp"
+#include "runtime/isa.hpp"
 
 namespace convpool::bindings {
 
@@ -228,21 +229,39 @@ Object conv_transpose_backward(Handle grad_output, Handle input, Handle weight, 
   return arrays.result();
 }
 
-ConvPass to_pass(const std::string& name) {
-  if (name == "forward") return ConvPass::forward;
-  return name == "grad_input" ? ConvPass::grad_input : ConvPass::grad_weight;
+ConvPass to_pass(const char* function, py::handle value) {
+  const std::string_view text = to_text(function, "pass_", value);
+  if (text == "forward") return ConvPass::forward;
+  if (text == "grad_input") return ConvPass::grad_input;
+  if (text == "grad_weight") return ConvPass::grad_weight;
+  reject(function, "pass_", R"("forward", "grad_input" or "grad_weight")", printed(value));
 }
 
-// For tests: which row of the plan serves a pass.
-std::string algorithm(Handle input_shape, Handle weight_shape, Handle stride, Handle padding, Handle dilation,
-                      Handle groups, const std::string& pass, Handle layout) {
-  const char* function = "conv_algorithm";
+// Without arrays that hold it, a weight of any size can be named; its taps are listed.
+void require_listable(const char* function, const Shape& weight_shape, std::int64_t taps) {
+  constexpr std::int64_t kMostTaps = 1 << 22;
+  if (taps > kMostTaps) reject(function, "weight_shape", "of at most 2**22 taps", "shape " + to_string(weight_shape));
+}
+
+// (algorithm, isa, scratch_bytes)
+Object conv_plan(Handle input_shape, Handle weight_shape, Handle stride, Handle padding, Handle dilation, Handle groups,
+                 Handle pass, Handle padding_mode, Handle precision, Handle layout, Handle dtype, Handle num_threads) {
+  const char* function = "conv_plan";
+  const Layout order = to_layout(function, layout);
+  const ConvOptions options = to_options(function, precision, num_threads);
+  const ConvPass wanted = to_pass(function, pass);
+  const ElementType type = to_float_type(function, dtype);
   const Shape input = to_shape(function, "input_shape", input_shape);
+  const Shape weight = to_shape(function, "weight_shape", weight_shape);
   const int rank = spatial_rank(function, "input_shape", input.size());
-  return conv_algorithm(make_conv_geometry(function, input, to_shape(function, "weight_shape", weight_shape),
-                                           to_conv_window(function, rank, stride, padding, dilation),
-                                           to_integer(function, "groups", groups), to_layout(function, layout)),
-                        to_pass(pass), Precision::high);
+  WindowArguments window = to_conv_window(function, rank, stride, padding, dilation);
+  window.padding_mode = to_padding_mode(function, padding_mode);
+  const ConvGeometry geometry =
+      make_conv_geometry(function, input, weight, window, to_integer(function, "groups", groups), order);
+  require_listable(function, weight, geometry.kernel_taps());
+  ConvPlan plan{};
+  with_float(type, [&](auto zero) { plan = convpool::conv_plan<decltype(zero)>(geometry, wanted, options); });
+  return py::make_tuple(plan.algorithm, selected_isa(), plan.scratch_bytes);
 }
 
 Object conv_output_shape(Handle input_shape, Handle weight_shape, Handle stride, Handle padding, Handle dilation,
@@ -276,9 +295,9 @@ void bind_convolution(py::module_& module) {
   define<&conv_backward>(module, "conv_backward");
   define<&conv_transpose>(module, "conv_transpose");
   define<&conv_transpose_backward>(module, "conv_transpose_backward");
+  define<&conv_plan>(module, "conv_plan");
   define<&conv_output_shape>(module, "conv_output_shape");
   define<&conv_transpose_output_shape>(module, "conv_transpose_output_shape");
-  module.def("conv_algorithm", &algorithm);
 }
 
 }  // namespace convpool::bindings

@@ -40,7 +40,14 @@ void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const 
 template <class T>
 void sum_channels(const Extents& extents, const T* values, T* sums, int num_threads);
 
-// Name of the algorithm that the plan picks for a pass with the chosen kernels.
-const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass, Precision precision);
+// What serves a pass with the chosen kernels, and the scratch memory of the call. "fill": no element is read by a
+// window.
+struct ConvPlan {
+  const char* algorithm;
+  std::size_t scratch_bytes;
+};
+
+template <class T>
+ConvPlan conv_plan(const ConvGeometry& geometry, ConvPass pass, const ConvOptions& options);
 
 }  // namespace convpool

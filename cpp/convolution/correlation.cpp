@@ -1,6 +1,7 @@
 #include "convolution/correlation.hpp"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 namespace convpool {
@@ -13,25 +14,17 @@ std::vector<AxisTap> forward_taps(const Axis& axis) {
   return taps;
 }
 
-// Input position phase + stride * j meets tap t of window j + (phase + pad_low - t * dilation) / stride.
-std::vector<AxisTap> phase_taps(const Axis& axis, std::int64_t phase) {
-  std::vector<AxisTap> taps;
-  for (std::int64_t tap = 0; tap < axis.kernel; ++tap) {
-    const std::int64_t distance = phase + axis.pad_low - tap * axis.dilation;
-    if (distance % axis.stride == 0) taps.push_back({distance / axis.stride, tap});
-  }
-  return taps;
-}
-
-// Phases without any tap are left out, a stride of thousands over a small kernel has many of them; false if there are
-// any.
+// Input position phase + stride * j meets tap t of window j + (phase + pad_low - t * dilation) / stride. Phases without
+// any tap are left out, a stride of thousands over a small kernel has many of them; false if there are any.
 bool find_phases(const Axis& axis, std::vector<AxisPhase>& phases) {
-  const std::int64_t count = std::min(axis.stride, axis.input);
-  for (std::int64_t phase = 0; phase < count; ++phase) {
-    std::vector<AxisTap> taps = phase_taps(axis, phase);
-    if (!taps.empty()) phases.push_back({phase, std::move(taps)});
+  std::map<std::int64_t, std::vector<AxisTap>> taps;
+  for (std::int64_t tap = 0; tap < axis.kernel; ++tap) {
+    const std::int64_t phase = floor_modulo(tap * axis.dilation - axis.pad_low, axis.stride);
+    const std::int64_t distance = phase + axis.pad_low - tap * axis.dilation;
+    if (phase < axis.input) taps[phase].push_back({distance / axis.stride, tap});
   }
-  return static_cast<std::int64_t>(phases.size()) == count;
+  for (auto& [phase, phase_taps] : taps) phases.push_back({phase, std::move(phase_taps)});
+  return static_cast<std::int64_t>(phases.size()) == std::min(axis.stride, axis.input);
 }
 
 std::vector<Tap> combine_taps(const ConvGeometry& geometry,

@@ -208,10 +208,31 @@ void sum_channels(const Extents& extents, const T* values, T* sums, int num_thre
   gradients(table, channel_sums(extents), nullptr, values, nullptr, sums, num_threads);
 }
 
-const char* conv_algorithm(const ConvGeometry& geometry, ConvPass pass, Precision precision) {
-  if (pass != ConvPass::grad_input) return choose<float>(forward_correlation(geometry), pass, precision).name;
+namespace {
+
+template <class T>
+const char* algorithm_of(const ConvGeometry& geometry, ConvPass pass, Precision precision) {
+  if (pass != ConvPass::grad_input) return choose<T>(forward_correlation(geometry), pass, precision).name;
   const InputGradient gradient(geometry);
-  return gradient.parts() == 0 ? "fill" : choose<float>(largest(parts_from(gradient, 0)), pass, precision).name;
+  return gradient.parts() == 0 ? "fill" : choose<T>(largest(parts_from(gradient, 0)), pass, precision).name;
+}
+
+}  // namespace
+
+template <class T>
+ConvPlan conv_plan(const ConvGeometry& geometry, ConvPass pass, const ConvOptions& options) {
+  const Index weights = geometry.output.channels * geometry.group_inputs() * geometry.kernel_taps();
+  const Index largest_array = std::max({geometry.input.elements(), geometry.output.elements(), weights});
+  const Workspace arrays(1,
+                         static_cast<std::size_t>(largest_array) * sizeof(T));  // in the place of all, mostly untouched
+  T* array = reinterpret_cast<T*>(arrays.of(0));
+  const ScratchMeter meter;
+  switch (pass) {
+    case ConvPass::forward: conv_forward<T>(geometry, array, array, nullptr, array, options); break;
+    case ConvPass::grad_input: conv_grad_input<T>(geometry, array, array, nullptr, array, options); break;
+    case ConvPass::grad_weight: conv_grad_weight<T>(geometry, array, array, array, array, options); break;
+  }
+  return {algorithm_of<T>(geometry, pass, options.precision), meter.most_bytes()};
 }
 
 template void conv_forward(const ConvGeometry&, const float*, const float*, const float*, float*, const ConvOptions&);
@@ -223,6 +244,8 @@ template void conv_grad_input(const ConvGeometry&, const double*, const double*,
                               const ConvOptions&);
 template void conv_grad_weight(const ConvGeometry&, const float*, const float*, float*, float*, const ConvOptions&);
 template void conv_grad_weight(const ConvGeometry&, const double*, const double*, double*, double*, const ConvOptions&);
+template ConvPlan conv_plan<float>(const ConvGeometry&, ConvPass, const ConvOptions&);
+template ConvPlan conv_plan<double>(const ConvGeometry&, ConvPass, const ConvOptions&);
 template void sum_channels(const Extents&, const float*, float*, int);
 template void sum_channels(const Extents&, const double*, double*, int);
 

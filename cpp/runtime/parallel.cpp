@@ -14,6 +14,8 @@
 #include <sched.h>
 #endif
 
+#include "runtime/workspace.hpp"
+
 namespace convpool {
 
 namespace {
@@ -107,6 +109,7 @@ std::string openmp_runtime() {
 namespace detail {
 
 void run_tasks(std::int64_t tasks, int workers, TaskFunction function, void* context) {
+  if (ScratchMeter::current() != nullptr) return;
   if (workers <= 1) {
     for (std::int64_t task = 0; task < tasks; ++task) function(context, task, 0);
     return;

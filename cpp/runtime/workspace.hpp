@@ -14,14 +14,30 @@ constexpr std::size_t kAlignment = 64;  // one cache line, and the widest vector
 
 constexpr std::size_t aligned_bytes(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+// While one lives, this thread's calls are measured and not run: scratch memory is taken as ever, but parallel loops do
+// nothing. So a plan tells what a call allocates from the very code that allocates it.
+class ScratchMeter {
+ public:
+  ScratchMeter();
+  ~ScratchMeter();
+  ScratchMeter(const ScratchMeter&) = delete;
+  ScratchMeter& operator=(const ScratchMeter&) = delete;
+
+  static ScratchMeter* current();  // null where calls run
+  void add(std::ptrdiff_t bytes);
+  std::size_t most_bytes() const { return static_cast<std::size_t>(most_bytes_); }  // at any one time
+
+ private:
+  ScratchMeter* outer_;
+  std::ptrdiff_t bytes_ = 0, most_bytes_ = 0;
+};
+
 class Workspace {
  public:
-  Workspace(int workers, std::size_t bytes_per_worker)
-      : worker_bytes_(aligned_bytes(bytes_per_worker)),
-        memory_(static_cast<std::byte*>(
-            std::aligned_alloc(kAlignment, aligned_bytes(worker_bytes_ * static_cast<std::size_t>(workers) + 1)))) {
-    if (!memory_) throw std::bad_alloc();
-  }
+  Workspace(int workers, std::size_t bytes_per_worker);
+  ~Workspace();
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
 
   std::byte* of(int worker) const noexcept { return memory_.get() + worker_bytes_ * static_cast<std::size_t>(worker); }
 
@@ -29,7 +45,7 @@ class Workspace {
   struct Free {
     void operator()(std::byte* memory) const noexcept { std::free(memory); }
   };
-  std::size_t worker_bytes_;
+  std::size_t worker_bytes_, bytes_;
   std::unique_ptr<std::byte, Free> memory_;
 };
 

@@ -15,7 +15,7 @@ from ._adaptive_pooling import (
     adaptive_max_pool,
     adaptive_max_pool_backward,
 )
-from ._convolution import conv, conv_backward, conv_transpose, conv_transpose_backward
+from ._convolution import conv, conv_backward, conv_plan, conv_transpose, conv_transpose_backward
 from ._geometry import conv_output_shape, conv_transpose_output_shape, pool_output_shape, window_geometry
 from ._gradcheck import gradcheck
 from ._max_pooling import max_pool, max_pool_backward, max_unpool, max_unpool_backward
@@ -23,7 +23,7 @@ from ._min_pooling import min_pool, min_pool_backward
 from ._pool_indices import convert_pool_indices
 from ._runtime import __version__, get_num_threads, num_threads, set_num_threads, show_config
 from ._sum_pooling import avg_pool, avg_pool_backward, lp_pool, lp_pool_backward
-from ._types import ConvGradients, MaxPoolResult, WindowGeometry
+from ._types import ConvGradients, ConvPlan, MaxPoolResult, WindowGeometry
 from ._vjp import vjp
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConvGradients",
+    "ConvPlan",
     "MaxPoolResult",
     "WindowGeometry",
     "__version__",
@@ -43,6 +44,7 @@ __all__ = [
     "conv",
     "conv_backward",
     "conv_output_shape",
+    "conv_plan",
     "conv_transpose",
     "conv_transpose_backward",
     "conv_transpose_output_shape",

@@ -6,14 +6,16 @@ Cross-correlation, as in every framework. Arrays are ``(N, C, *spatial)`` or, wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from . import _core
-from ._types import ConvGradients, Layout, PaddingLike, PaddingMode, PerDimension, Precision
+from ._types import ConvGradients, ConvPass, ConvPlan, Layout, PaddingLike, PaddingMode, PerDimension, Precision
 
-__all__ = ["conv", "conv_backward", "conv_transpose", "conv_transpose_backward"]
+__all__ = ["conv", "conv_backward", "conv_plan", "conv_transpose", "conv_transpose_backward"]
 
 
 def conv(
@@ -319,6 +321,75 @@ def conv_transpose_backward(
             precision,
             layout,
             out,
+            num_threads,
+        )
+    )
+
+
+def conv_plan(
+    input_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    stride: PerDimension = 1,
+    padding: PaddingLike = 0,
+    dilation: PerDimension = 1,
+    groups: int = 1,
+    *,
+    pass_: ConvPass = "forward",
+    padding_mode: PaddingMode = "zeros",
+    precision: Precision = "high",
+    layout: Layout = "channels_first",
+    dtype: DTypeLike = np.float32,
+    num_threads: int | None = None,
+) -> ConvPlan:
+    """How a convolution of these shapes would run: algorithm, instruction set, scratch memory.
+
+    Parameters
+    ----------
+    input_shape, weight_shape : sequence of int
+        Shapes of `conv`'s arrays, in ``layout``.
+    stride, padding, dilation, groups, padding_mode, precision, layout, num_threads : as in `conv`
+    pass_ : "forward", "grad_input" or "grad_weight"
+        `conv`, or what `conv_backward` computes: the gradient of the input, or those of weight and bias together.
+        A `conv_transpose` runs as the gradient of the input, its input gradient as the forward pass.
+    dtype : float32 or float64
+
+    Returns
+    -------
+    ConvPlan
+        ``(algorithm, isa, scratch_bytes)``. The names may change with any version of the package; the bytes are those
+        that the call would allocate for contiguous arrays, at most at any one time, beyond its result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv`, and ``weight_shape`` must have at most 2**22 taps.
+    MemoryError
+        The largest of the arrays cannot be allocated.
+
+    Notes
+    -----
+    Cost: some microseconds, more for many taps. The call is planned as it would be and takes its memory, but nothing is
+    computed.
+
+    Examples
+    --------
+    >>> plan = conv_plan((8, 64, 56, 56), (64, 64, 3, 3), padding=1, num_threads=2)
+    >>> plan.scratch_bytes < 2**20 * 4
+    True
+    """
+    return ConvPlan(
+        *_core.conv_plan(
+            input_shape,
+            weight_shape,
+            stride,
+            padding,
+            dilation,
+            groups,
+            pass_,
+            padding_mode,
+            precision,
+            layout,
+            dtype,
             num_threads,
         )
     )

@@ -3,9 +3,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from numpy import int64
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from ._types import IndexNumbering, Layout, PaddingLike, PaddingMode, PerDimension, Precision, Ties
+from ._types import ConvPass, IndexNumbering, Layout, PaddingLike, PaddingMode, PerDimension, Precision, Ties
 
 _Array = NDArray[Any]
 _Shape = Sequence[int]
@@ -100,17 +100,21 @@ def conv_transpose_output_shape(
     layout: Layout,
     /,
 ) -> tuple[int, ...]: ...
-def conv_algorithm(
+def conv_plan(
     input_shape: _Shape,
     weight_shape: _Shape,
     stride: PerDimension,
     padding: PaddingLike,
     dilation: PerDimension,
     groups: int,
-    pass_: Literal["forward", "grad_input", "grad_weight"],
+    pass_: ConvPass,
+    padding_mode: PaddingMode,
+    precision: Precision,
     layout: Layout,
+    dtype: DTypeLike,
+    num_threads: int | None,
     /,
-) -> str: ...
+) -> tuple[str, str, int]: ...
 
 # ---- geometry.cpp ----
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ConvGradients",
+    "ConvPass",
+    "ConvPlan",
     "IndexNumbering",
     "Layout",
     "MaxPoolResult",
@@ -27,6 +29,7 @@ PaddingLike = str | int | Sequence[int | tuple[int, int]]
 """``"valid"``, ``"same"``, ``"same_lower"``, one integer, or per dimension one integer or one ``(low, high)`` pair."""
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+ConvPass = Literal["forward", "grad_input", "grad_weight"]
 Precision = Literal["highest", "high", "medium"]
 Layout = Literal["channels_first", "channels_last"]
 IndexNumbering = Literal["pytorch", "onnx", "tensorflow", "window"]
@@ -48,6 +51,17 @@ class ConvGradients(NamedTuple):
     """Gradient of ``weight``, shape and layout of ``weight``."""
     bias: NDArray[Any] | None
     """Gradient of ``bias``, shape ``(out_channels,)``."""
+
+
+class ConvPlan(NamedTuple):
+    """How a convolution would run."""
+
+    algorithm: str
+    """Name of the algorithm; ``"fill"`` where there is nothing to sum."""
+    isa: str
+    """Name of the instruction set whose kernels it uses, or ``"reference"``."""
+    scratch_bytes: int
+    """Memory that the call allocates beyond its result: packed weights, partial sums, scratch of all threads."""
 
 
 class MaxPoolResult(NamedTuple):
