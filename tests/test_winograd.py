@@ -41,14 +41,14 @@ def gradients_of(x, w, g, layout="channels_first", **window):
 # of a tile, of a strip of 16 tiles and of a block; channels with every remainder of a vector, of 64 rows and of 128.
 EXACT = [
     ("remainders_y", (2, 16, 7, 16), (16, 16, 3, 3), {"padding": 1}),
-    ("remainders_x", (1, 17, 8, 15), (18, 17, 3, 3), {"padding": (0, 1)}),
+    ("remainders_x", (4, 17, 8, 15), (18, 17, 3, 3), {"padding": (0, 1)}),
     ("long_rows", (1, 16, 4, 150), (16, 16, 3, 3), {"padding": ((1, 0), (2, 1))}),
-    ("many_channels", (1, 150, 8, 9), (70, 150, 3, 3), {"padding": 1}),
-    ("many_rows", (1, 20, 9, 8), (197, 20, 3, 3), {"padding": 2}),
+    ("many_channels", (4, 150, 8, 9), (70, 150, 3, 3), {"padding": 1}),
+    ("many_rows", (5, 20, 9, 8), (197, 20, 3, 3), {"padding": 2}),
     ("groups", (2, 51, 10, 10), (57, 17, 3, 3), {"padding": 1, "groups": 3}),
     ("many_images", (40, 16, 6, 6), (16, 16, 3, 3), {"padding": 1}),
     ("one_axis", (2, 33, 131), (21, 33, 3), {"padding": 1}),
-    ("one_axis_of_two", (2, 19, 5, 41), (23, 19, 1, 3), {"padding": (0, 1)}),
+    ("one_axis_of_two", (2, 29, 5, 41), (23, 29, 1, 3), {"padding": (0, 1)}),
     ("volume", (1, 21, 5, 9, 10), (18, 21, 3, 3, 3), {"padding": 1}),
     ("volume_flat_taps", (1, 16, 4, 8, 9), (16, 16, 2, 1, 3), {"padding": (1, 0, 1)}),
     ("volume_deep_taps", (1, 16, 9, 7, 8), (17, 16, 5, 3, 3), {"padding": (2, 1, 1)}),
@@ -110,20 +110,24 @@ def sequential_error(channels, image=(12, 12), rows=16):
 
 
 @each_kernel_set
-@pytest.mark.parametrize("channels", [16, 64, 256, 1024])
-@pytest.mark.parametrize(("precision", "algorithm", "allowed"), [("high", "winograd_f4", 2), ("highest", "winograd_f2", 1)])
+@pytest.mark.parametrize("channels", [16, 24, 32, 48, 64, 256, 1024])
+@pytest.mark.parametrize(
+    ("precision", "algorithm", "allowed"), [("high", "winograd_f4", 2), ("highest", "winograd_f2", 1)]
+)
 def test_error_stays_within_its_precision(isa, channels, precision, algorithm, allowed):
-    x, w = problem((28, 28), channels, 32, (3, 3))
+    """Where four outputs a tile would err more than their precision allows, the plan has to know."""
+    x, w = problem((28, 28), channels, 64, (3, 3))
     options = {"padding": 1, "precision": precision}
-    assert algorithms(x, w, **options) == {algorithm}
+    if channels >= 64:
+        assert algorithms(x, w, **options) == {algorithm}
     wide = [array.astype(np.float64) for array in (x, w)]
     error = relative_error(conv(x, w, **options), reference.conv(*wide, padding=1))
     assert 0 < error <= allowed * sequential_error(channels)
-    g = oracle.reals((2, 32, 28, 28), np.float32, 5)
+    g = oracle.reals((2, 64, 28, 28), np.float32, 5)
     gradients = conv_backward(g, x, w, needs=(True, True, False), **options)
     expected = reference.conv_backward(g.astype(np.float64), *wide, padding=1)
-    assert relative_error(gradients.input, expected.input) <= allowed * 9e-7  # a sequential sum of 288 products and more
-    assert relative_error(gradients.weight, expected.weight) <= allowed * 9e-7
+    assert relative_error(gradients.input, expected.input) <= allowed * sequential_error(64)
+    assert relative_error(gradients.weight, expected.weight) <= allowed * sequential_error(128)  # fewer terms than here
 
 
 def test_precision_chooses_the_tiles():
@@ -141,11 +145,15 @@ def test_precision_chooses_the_tiles():
         ((2, 64, 28, 28), (64, 64, 3, 3), {"dilation": 2, "padding": 2}),
         ((2, 64, 28, 28), (64, 64, 5, 5), {"padding": 2}),
         ((2, 8, 28, 28), (64, 8, 3, 3), {"padding": 1}),
-        ((1, 512, 3, 3), (512, 512, 3, 3), {"padding": 1}),  # nine pixels do not pay for transformed weights
+        ((2, 17, 300), (17, 17, 3), {"padding": 1}),  # the error of short sums
+        ((1, 512, 3, 3), (512, 512, 3, 3), {"padding": 1}),  # so few pixels do not pay for transformed weights
     ],
 )
 def test_other_problems_are_left_to_others(image, weight, window):
-    plans = {conv_plan(image, weight, **window).algorithm, conv_plan(image, weight, pass_="grad_input", **window).algorithm}
+    plans = {
+        conv_plan(image, weight, **window).algorithm,
+        conv_plan(image, weight, pass_="grad_input", **window).algorithm,
+    }
     assert not any(plan.startswith("winograd") for plan in plans)
 
 

@@ -49,7 +49,7 @@ bool accepts_rows(const Conditions& conditions, const Correlation& part) {
 template <int Outputs>
 bool wins_with_tiles(const Conditions& conditions, const Correlation& part) {
   return conditions.table != nullptr && (Outputs == 2 || conditions.precision != Precision::highest) &&
-         winograd_wins(part, Outputs, conditions.pass);
+         winograd_wins<Outputs>(*conditions.table, part, conditions.pass);
 }
 
 bool has_kernels(const Conditions& conditions, const Correlation&) { return conditions.table != nullptr; }

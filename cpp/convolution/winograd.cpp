@@ -341,7 +341,8 @@ void run_part(const KernelTable* table, const Correlation& part, const TapCube& 
                          first_part,
                          std::min(first_part + part_blocks, stop),
                          weights + (group * problem.pass_blocks + first_part - first) * problem.weight_block()};
-      run_task(problem, task, source, bias, target + part.target_offset, is_small.data() + group * problem.cut.strips, own);
+      run_task(problem, task, source, bias, target + part.target_offset, is_small.data() + group * problem.cut.strips,
+               own);
     });
   }
   run_images_directly(table, part, source, weight, bias, target, is_small, num_threads);
@@ -349,12 +350,18 @@ void run_part(const KernelTable* table, const Correlation& part, const TapCube& 
 
 }  // namespace
 
-bool winograd_wins(const Correlation& part, int outputs, ConvPass pass) {
+template <int Outputs>
+bool winograd_wins(const KernelTable& table, const Correlation& part, ConvPass pass) {
   const std::optional<TapCube> cube = winograd_taps(part);
   if (!cube || part.channels < kLeastChannels || part.rows < kLeastRows) return false;
-  const Index work = winograd_work(part, *cube, outputs, pass);
+  const Index terms = pass == ConvPass::grad_weight ? part.pixels() : part.depth();
+  if (terms < winograd_kernels<Outputs>(table.conv_f32, cube->height).least_terms) return false;
+  const Index work = winograd_work(part, *cube, Outputs, pass);
   return work < cube->plane_taps() * part.pixels() && work <= winograd_work(part, *cube, 2, pass);
 }
+
+template bool winograd_wins<2>(const KernelTable&, const Correlation&, ConvPass);
+template bool winograd_wins<4>(const KernelTable&, const Correlation&, ConvPass);
 
 template <class T, int Outputs>
 void run_winograd(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,

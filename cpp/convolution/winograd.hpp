@@ -7,8 +7,10 @@
 
 namespace convpool {
 
-// Whether tiles of `outputs` x `outputs` pixels need less work than the taps themselves, and than smaller tiles.
-bool winograd_wins(const Correlation& part, int outputs, ConvPass pass);
+// Whether tiles of so many outputs keep their precision, and need less work than the taps themselves and than smaller
+// tiles.
+template <int Outputs>
+bool winograd_wins(const KernelTable& table, const Correlation& part, ConvPass pass);
 
 // The same contracts as packed tiles have. Outputs: 2 or 4.
 template <class T, int Outputs>

@@ -100,6 +100,7 @@ struct WinogradAxis {
 template <class T>
 struct WinogradKernels {
   WinogradAxis y, x;
+  Index least_terms;  // of a sum: in shorter ones the error of the transforms exceeds what their precision allows
   // Both return whether every value that was read is small enough to be transformed: not NaN, not inf, no overflow.
   bool (*transform_source)(const StripSource<T>& strip);
   bool (*transform_gradient)(const StripSource<T>& strip);  // the adjoint of transform_products

@@ -5,7 +5,8 @@
 // Semantics: F(4, 3) at the points 0, +-5/8, +-3/2, inf; F(2, 3) at 0, +-1, inf; both axes alike. A value that is not
 // finite
 //            would reach its whole tile: the transforms report it, and the caller computes that image directly.
-// Numerics:  cpp/README.md, note 21. Every product is summed in the order of the channels.
+// Numerics:  cpp/README.md, note 24: about 0.6 (two outputs) and 1.1 to 2 times (four) the error of a sum in sequence,
+//            if it is not short. Every product is summed in the order of the channels.
 // Cost:      36 / 16 and 16 / 4 products for each output in place of 9, along one axis 6 / 4 and 4 / 2 in place of 3.
 // The transforms are bound by loads and stores. Source:    Lavin and Gray, arXiv:1509.09308; points after Barabasz et
 // al., arXiv:1803.10986.
@@ -381,9 +382,10 @@ constexpr void fill_point_tiles(PointKernels<T>& kernels) {
 }
 
 template <class T, class PointsY, class PointsX>
-constexpr WinogradKernels<T> make_winograd_kernels() {
+constexpr WinogradKernels<T> make_winograd_kernels(Index least_terms) {
   return {{PointsY::kTaps, PointsY::kOutputs, PointsY::kPoints},
           {PointsX::kTaps, PointsX::kOutputs, PointsX::kPoints},
+          least_terms,
           transform_strip<T, SourceSide<T, PointsY>, SourceSide<T, PointsX>>,
           transform_strip<T, GradientSide<T, PointsY>, GradientSide<T, PointsX>>,
           transform_products<T, PointsY, PointsX>,
@@ -394,10 +396,10 @@ constexpr WinogradKernels<T> make_winograd_kernels() {
 template <class T>
 constexpr PointKernels<T> make_point_kernels() {
   PointKernels<T> kernels{};
-  kernels.two = make_winograd_kernels<T, OneOutput<T>, TwoOutputs<T>>();
-  kernels.four = make_winograd_kernels<T, OneOutput<T>, FourOutputs<T>>();
-  kernels.two_by_two = make_winograd_kernels<T, TwoOutputs<T>, TwoOutputs<T>>();
-  kernels.four_by_four = make_winograd_kernels<T, FourOutputs<T>, FourOutputs<T>>();
+  kernels.two = make_winograd_kernels<T, OneOutput<T>, TwoOutputs<T>>(64);
+  kernels.four = make_winograd_kernels<T, OneOutput<T>, FourOutputs<T>>(64);
+  kernels.two_by_two = make_winograd_kernels<T, TwoOutputs<T>, TwoOutputs<T>>(144);
+  kernels.four_by_four = make_winograd_kernels<T, FourOutputs<T>, FourOutputs<T>>(kHasFusedMultiplyAdd ? 288 : 432);
   kernels.tile_rows = kGradientRows;
   kernels.tile_vectors = kChannelVectors;
   fill_point_tiles<T, kGradientRows, kChannelVectors>(kernels);
