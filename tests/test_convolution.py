@@ -498,8 +498,8 @@ def test_the_plan_knows_the_scratch_memory(pass_name, dtype, mode):
 
 def test_scratch_memory_grows_with_threads_and_padding():
     def scratch(**keywords):
-        shapes = (8, 64, 56, 56), (64, 64, 3, 3)
-        return conv_plan(*shapes, padding=1, pass_="grad_input", **keywords).scratch_bytes
+        shapes = (8, 64, 56, 56), (64, 64, 5, 5)
+        return conv_plan(*shapes, padding=2, pass_="grad_input", **keywords).scratch_bytes
 
     assert scratch(num_threads=1) < scratch(num_threads=2) < scratch(num_threads=3)
     assert scratch(num_threads=1) < scratch(num_threads=1, padding_mode="reflect")

@@ -1,4 +1,4 @@
-"""Winograd convolution: which problems it serves, its error, and that it changes nothing else that a convolution promises."""
+"""Winograd convolution: which problems it serves, its error, and that all other promises of a convolution hold."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def test_tiles_of_four_are_close(isa, layout, name, image, weight, window):
     assert np.abs(image_from(output, layout) - expected).max() < 3e-5
     g = oracle.reals(expected.shape, np.float32, 3)
     actual = gradients_of(x, w, g, layout, **window)
-    for one, other in zip(actual, reference.conv_backward(*(a.astype(np.float64) for a in (g, x, w)), **window)):
+    expected = reference.conv_backward(*(array.astype(np.float64) for array in (g, x, w)), **window)
+    for one, other in zip(actual, expected, strict=True):
         assert np.abs(one - other).max() < 3e-5 * max(1, np.abs(other).max())
 
 

@@ -131,7 +131,7 @@ bool transform_weights(const Problem<T>& problem, const T* weight, Index first, 
   const Index tasks = part.groups * group_tasks;
   const int workers = worker_count(num_threads, tasks, problem.pass_weights());
   if (problem.tap_depth != part.channels) std::fill_n(transformed, problem.pass_weights(), T{0});
-  std::vector<unsigned char> is_small(static_cast<std::size_t>(tasks));
+  std::vector<unsigned char> is_small(static_cast<std::size_t>(tasks), 1);
   const Workspace stage(
       workers, static_cast<std::size_t>(kWeightChannels * problem.cube.plane_taps() * problem.row_block) * sizeof(T));
   parallel_for(tasks, workers, [&](Index task, int worker) {
@@ -325,7 +325,7 @@ void run_part(const KernelTable* table, const Correlation& part, const TapCube& 
   const int workers = worker_count(threads, tasks, work);
   Scratch<T> shape;
   const Workspace scratch(workers, Scratch<T>::carve(Carver(), problem, shape));
-  std::vector<unsigned char> is_small(static_cast<std::size_t>(part.groups * problem.cut.strips));
+  std::vector<unsigned char> is_small(static_cast<std::size_t>(part.groups * problem.cut.strips), 1);
   for (Index first = 0; first < problem.row_blocks; first += problem.pass_blocks) {
     const Index stop = std::min(first + problem.pass_blocks, problem.row_blocks);
     if (!transform_weights(problem, weight, first, stop, weights, threads))

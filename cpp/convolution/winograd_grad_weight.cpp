@@ -225,7 +225,7 @@ void winograd_grad_weight(const KernelTable* table, const Correlation& part, con
   T* sums = reinterpret_cast<T*>(memory.of(0));
   Scratch<T> shape;
   const Workspace scratch(workers, Scratch<T>::carve(Carver(), problem, shape));
-  std::vector<unsigned char> is_small(static_cast<std::size_t>(tasks));
+  std::vector<unsigned char> is_small(static_cast<std::size_t>(tasks), 1);
   parallel_for(tasks, workers, [&](Index task, int worker) {
     Scratch<T> own;
     Scratch<T>::carve(Carver(scratch.of(worker)), problem, own);
