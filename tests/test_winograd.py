@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import oracle
 import pytest
@@ -27,6 +29,39 @@ def algorithms(x, w, **window):
 
 def relative_error(actual, expected):
     return np.sqrt(np.mean((actual - expected) ** 2) / np.mean(expected**2))
+
+
+@functools.cache
+def exact_answers(case):
+    """Integers of a case with the reference's output and gradients; every instruction set and layout needs them."""
+    _, image, weight, window = EXACT[case]
+    x, w, b = oracle.integers(image), oracle.integers(weight, 1), oracle.integers(weight[:1], 2)
+    output = reference.conv(x, w, b, **window)
+    g = oracle.integers(output.shape, 3)
+    return x, w, b, g, output, reference.conv_backward(g, x, w, **window)
+
+
+@functools.cache
+def close_answers(case):
+    """Reals of a case with the reference's output and gradients in float64."""
+    _, image, weight, window = EXACT[case]
+    x, _ = problem(image[2:], image[1], weight[0], weight[2:], batch=image[0])
+    w = oracle.reals(weight, np.float64, 1) / np.sqrt(np.prod(weight[1:]))
+    x, w, b = x.astype(np.float32), w.astype(np.float32), oracle.reals(weight[:1], np.float32, 2)
+    wide = [array.astype(np.float64) for array in (x, w, b)]
+    output = reference.conv(*wide, **window)
+    g = oracle.reals(output.shape, np.float32, 3)
+    return x, w, b, g, output, reference.conv_backward(g.astype(np.float64), *wide[:2], **window)
+
+
+@functools.cache
+def wide_answers(channels):
+    """A problem of so many channels, its output and gradients in float64, and the error of sums in sequence."""
+    x, w = problem((28, 28), channels, 64, (3, 3))
+    g = oracle.reals((2, 64, 28, 28), np.float32, 5)
+    wide = [array.astype(np.float64) for array in (g, x, w)]
+    output, gradients = reference.conv(*wide[1:], padding=1), reference.conv_backward(*wide, padding=1)
+    return x, w, g, output, gradients, [sequential_error(terms) for terms in (channels, 64, 128)]
 
 
 def gradients_of(x, w, g, layout="channels_first", **window):
@@ -59,39 +94,36 @@ EXACT = [
 ]
 
 
+each_case = pytest.mark.parametrize("case", range(len(EXACT)), ids=[case[0] for case in EXACT])
+
+
 @each_kernel_set
 @each_layout
 @pytest.mark.parametrize("dtype", oracle.FLOATS)
-@pytest.mark.parametrize(("name", "image", "weight", "window"), EXACT, ids=[case[0] for case in EXACT])
-def test_integers_are_exact_with_tiles_of_two(isa, layout, dtype, name, image, weight, window):
-    x, w, b = oracle.integers(image), oracle.integers(weight, 1), oracle.integers(weight[:1], 2)
+@each_case
+def test_integers_are_exact_with_tiles_of_two(isa, layout, dtype, case):
+    window = EXACT[case][3]
+    *arrays, expected, expected_gradients = exact_answers(case)
+    x, w, b, g = (array.astype(dtype) for array in arrays)
     places = {"layout": layout, "precision": "highest", **window}
-    arrays = image_to(x, layout).astype(dtype), weight_to(w, layout).astype(dtype)
-    shapes = [array.shape for array in arrays]
-    assert conv_plan(*shapes, dtype=dtype, **places).algorithm == "winograd_f2"
-    expected = reference.conv(x, w, b, **window)
-    same_numbers(image_from(conv(*arrays, b.astype(dtype), **places), layout), expected)
-    g = oracle.integers(expected.shape, 3)
-    actual = gradients_of(*(array.astype(dtype) for array in (x, w, g)), layout, precision="highest", **window)
-    for one, other in zip(actual, reference.conv_backward(g, x, w, **window), strict=True):
+    image, weight = image_to(x, layout), weight_to(w, layout)
+    assert conv_plan(image.shape, weight.shape, dtype=dtype, **places).algorithm == "winograd_f2"
+    same_numbers(image_from(conv(image, weight, b, **places), layout), expected)
+    actual = gradients_of(x, w, g, layout, precision="highest", **window)
+    for one, other in zip(actual, expected_gradients, strict=True):
         same_numbers(one, other)
 
 
 @each_kernel_set
 @each_layout
-@pytest.mark.parametrize(("name", "image", "weight", "window"), EXACT, ids=[case[0] for case in EXACT])
-def test_tiles_of_four_are_close(isa, layout, name, image, weight, window):
+@each_case
+def test_tiles_of_four_are_close(isa, layout, case):
     """The same problems at the default precision: a wrong place would be an error of about 1, not of 1e-6."""
-    x, w = problem(image[2:], image[1], weight[0], weight[2:], batch=image[0])
-    w = w[:, : weight[1]]
-    b = oracle.reals(weight[:1], np.float32, 2)
-    expected = reference.conv(*(array.astype(np.float64) for array in (x, w, b)), **window)
+    window = EXACT[case][3]
+    x, w, b, g, expected, expected_gradients = close_answers(case)
     output = conv(image_to(x, layout), weight_to(w, layout), b, layout=layout, **window)
     assert np.abs(image_from(output, layout) - expected).max() < 3e-5
-    g = oracle.reals(expected.shape, np.float32, 3)
-    actual = gradients_of(x, w, g, layout, **window)
-    expected = reference.conv_backward(*(array.astype(np.float64) for array in (g, x, w)), **window)
-    for one, other in zip(actual, expected, strict=True):
+    for one, other in zip(gradients_of(x, w, g, layout, **window), expected_gradients, strict=True):
         assert np.abs(one - other).max() < 3e-5 * max(1, np.abs(other).max())
 
 
@@ -117,18 +149,15 @@ def sequential_error(channels, image=(12, 12), rows=16):
 )
 def test_error_stays_within_its_precision(isa, channels, precision, algorithm, allowed):
     """Where four outputs a tile would err more than their precision allows, the plan has to know."""
-    x, w = problem((28, 28), channels, 64, (3, 3))
+    x, w, g, output, expected, errors = wide_answers(channels)
     options = {"padding": 1, "precision": precision}
     if channels >= 64:
         assert algorithms(x, w, **options) == {algorithm}
-    wide = [array.astype(np.float64) for array in (x, w)]
-    error = relative_error(conv(x, w, **options), reference.conv(*wide, padding=1))
-    assert 0 < error <= allowed * sequential_error(channels)
-    g = oracle.reals((2, 64, 28, 28), np.float32, 5)
     gradients = conv_backward(g, x, w, needs=(True, True, False), **options)
-    expected = reference.conv_backward(g.astype(np.float64), *wide, padding=1)
-    assert relative_error(gradients.input, expected.input) <= allowed * sequential_error(64)
-    assert relative_error(gradients.weight, expected.weight) <= allowed * sequential_error(128)  # fewer terms than here
+    actual = [relative_error(conv(x, w, **options), output)]
+    actual += [relative_error(gradients.input, expected.input), relative_error(gradients.weight, expected.weight)]
+    for error, plain in zip(actual, errors, strict=True):  # the last has more terms than the sum it is measured by
+        assert 0 < error <= allowed * plain
 
 
 def test_precision_chooses_the_tiles():

@@ -4,6 +4,7 @@
 #include "kernels/partial.inl.hpp"
 #include "kernels/moves.inl.hpp"
 #include "kernels/row_convolution.inl.hpp"
+#include "kernels/winograd_points.inl.hpp"
 #include "kernels/winograd.inl.hpp"
 #include "kernels/convolution.inl.hpp"
 #include "kernels/pooling_reductions.inl.hpp"
