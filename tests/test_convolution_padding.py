@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import oracle
 import pytest
-from convpool import conv, conv_backward, reference
+from convpool import conv, conv_backward, conv_plan, reference
 from oracle import FLOATS, LAYOUTS, fenced, image_from, image_to, reals, same_bits, same_numbers, weight_to
 from shapes import CONV_SHAPES, PADDED_SHAPES, ConvShape
 
@@ -122,6 +123,24 @@ def test_padding_beyond_the_scratch_memory(shape, mode, layout):
     data, (x, w, _, g), window = placed(shape, mode, layout, np.float32)
     gradient = conv_backward(g, x, w, **window, needs=(True, False, False)).input
     same_numbers(image_from(gradient, layout), data.gradients.input)
+
+
+@each_mode
+@each_float
+def test_padding_takes_a_bounded_part_of_the_scratch_memory(mode, dtype):
+    """2**19 elements beyond what zeros take, and for every axis the weights once more."""
+    for image, weight, padding in [
+        ((8, 64, 56, 56), (64, 64, 3, 3), 1),
+        ((1, 32, 1500, 1000), (32, 32, 3, 3), 1),
+        ((1, 16, 300, 400), (16, 16, 61, 61), 30),
+        ((2, 8, 40, 50, 60), (8, 8, 3, 3, 3), 1),
+    ]:
+        taken = {
+            each: conv_plan(image, weight, 1, padding, pass_="grad_input", padding_mode=each, dtype=dtype).scratch_bytes
+            for each in ("zeros", mode)
+        }
+        most = (2**19 + (len(image) - 2) * math.prod(weight)) * np.dtype(dtype).itemsize
+        assert taken[mode] <= taken["zeros"] + most + 2**16
 
 
 @each_mode

@@ -22,8 +22,16 @@ AxisSegment tap_segment(const Axis& axis, std::int64_t tap, Index first, Index s
   return {start + window * axis.stride, end - window, {{window, tap}}};
 }
 
-// The positions of [first, stop) that any tap reads. Taps whose positions lie in one stride phase and overlap, or
-// follow each other, share a segment; so there are no more positions than products, however far padding or dilation
+// Joins the segment of one tap to `last` if its positions lie in the same stride phase and overlap, or follow, those.
+bool join(AxisSegment& last, const AxisSegment& next, Index stride) {
+  const Index distance = next.first - last.first, number = distance / stride;
+  if (distance % stride != 0 || number > last.count) return false;
+  last.taps.push_back({next.taps[0].offset - number, next.taps[0].tap});
+  last.count = std::max(last.count, number + next.count);
+  return true;
+}
+
+// The positions of [first, stop) that any tap reads: no more of them than products, however far padding or dilation
 // reach.
 Segments axis_segments(const Axis& axis, Index first, Index stop) {
   Segments taps;
@@ -31,25 +39,14 @@ Segments axis_segments(const Axis& axis, Index first, Index stop) {
     AxisSegment segment = tap_segment(axis, tap, first, stop);
     if (segment.count > 0) taps.push_back(std::move(segment));
   }
-  const auto key = [&](const AxisSegment& segment) {
+  const auto order = [&](const AxisSegment& segment) {
     return std::make_pair(floor_modulo(segment.first, axis.stride), segment.first);
   };
-  std::sort(taps.begin(), taps.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
-  Segments merged;
-  for (AxisSegment& next : taps) {
-    if (!merged.empty()) {
-      AxisSegment& last = merged.back();
-      const Index distance = next.first - last.first;
-      if (distance % axis.stride == 0 && distance / axis.stride <= last.count) {
-        const Index number = distance / axis.stride;  // of next's first position in last
-        last.taps.push_back({next.taps[0].offset - number, next.taps[0].tap});
-        last.count = std::max(last.count, number + next.count);
-        continue;
-      }
-    }
-    merged.push_back(std::move(next));
-  }
-  return merged;
+  std::stable_sort(taps.begin(), taps.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); });
+  Segments segments;
+  for (AxisSegment& next : taps)
+    if (segments.empty() || !join(segments.back(), next, axis.stride)) segments.push_back(std::move(next));
+  return segments;
 }
 
 // Positions [number, number + count) of a segment, with the taps that read them.

@@ -1,6 +1,7 @@
 // The plan: one ordered list of algorithms; the first that accepts wins, the reference is last and accepts everything.
 // A new algorithm is one row here and one file beside this one.
 #include <algorithm>
+#include <iterator>
 
 #include "convolution/convolution.hpp"
 #include "convolution/packed_correlation.hpp"
@@ -127,6 +128,19 @@ void correlate(const Parts& parts, ConvPass pass, const T* source, const T* weig
       .correlate(selected_kernels(), parts, source, weight, bias, target, options.num_threads);
 }
 
+// The same for parts that differ in more than their taps: every algorithm runs those that it is chosen for.
+template <class T>
+void correlate_apart(const Parts& parts, ConvPass pass, const T* source, const T* weight, T* target,
+                     const ConvOptions& options) {
+  for (const Algorithm<T>& algorithm : kPlan<T>) {
+    Parts chosen;
+    std::copy_if(parts.begin(), parts.end(), std::back_inserter(chosen),
+                 [&](const Correlation& part) { return &choose<T>(part, pass, options.precision) == &algorithm; });
+    if (chosen.empty()) continue;
+    algorithm.correlate(selected_kernels(), chosen, source, weight, nullptr, target, options.num_threads);
+  }
+}
+
 // What reached the padding of images [first, first + images) is added to the elements that it stands for.
 template <class T>
 void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, const T* weight, Index first,
@@ -138,8 +152,8 @@ void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, co
     if (boxes.empty()) return;
     const Workspace memory(1, static_cast<std::size_t>(elements) * sizeof(T));
     T* values = reinterpret_cast<T*>(memory.of(0));
-    correlate<T>(parts, ConvPass::grad_input, grad_output + first * geometry.output.batch_stride(), weight, nullptr,
-                 values, options);
+    correlate_apart(parts, ConvPass::grad_input, grad_output + first * geometry.output.batch_stride(), weight, values,
+                    options);
     add_padding<T>(geometry, boxes, values, first, images, grad_input, options.num_threads);
     boxes.clear();
     parts.clear();

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import PaddingLike, PaddingMode, PerDimension
+from .._types import PaddingLike, PerDimension
 
 __all__ = [
     "Axis",
     "adaptive_taps",
-    "check_padding_mode",
     "conv_axes",
     "conv_transpose_axes",
     "per_dimension",
@@ -152,18 +151,6 @@ def conv_axes(
     rank = len(extents)
     strides, dilations = per_dimension(stride, rank, "stride"), per_dimension(dilation, rank, "dilation")
     return _forward_axes(extents, kernel, strides, dilations, padding, ceil_mode=False)
-
-
-def check_padding_mode(mode: PaddingMode, axes: Sequence[Axis]) -> None:
-    """Refuse an unknown mode, and padding that one reflection or one turn of the input does not fill."""
-    if mode not in ("zeros", "reflect", "replicate", "circular"):
-        raise ValueError(f"padding_mode must be 'zeros', 'reflect', 'replicate' or 'circular', got {mode!r}")
-    for axis in axes:
-        padding = max(axis.pad_low, axis.pad_high)
-        if mode == "reflect" and padding >= axis.extent:
-            raise ValueError(f"padding must be less than the input extent {axis.extent} to reflect, got {padding}")
-        if mode == "circular" and padding > axis.extent:
-            raise ValueError(f"padding must be at most the input extent {axis.extent} if circular, got {padding}")
 
 
 def pool_axes(

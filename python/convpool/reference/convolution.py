@@ -15,16 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import ConvGradients, Layout, PaddingLike, PaddingMode, PerDimension, Precision
-from ._geometry import Axis, check_padding_mode, conv_axes, conv_transpose_axes
+from ._geometry import Axis, conv_axes, conv_transpose_axes
 from ._layout import image_from, image_to, kernel_from, kernel_to, quiet, store, working_dtype
+from ._padding import check_padding_mode, folded, padded_image
 
 __all__ = ["conv", "conv_backward", "conv_transpose", "conv_transpose_backward"]
 
 OUTPUT_LABELS = "xyz"
 KERNEL_LABELS = "uvw"
-
-PAD_MODES: dict[PaddingMode, Any] = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-"""What `numpy.pad` calls the padding modes."""
 
 OutArrays = Sequence[NDArray[Any] | None] | None
 
@@ -55,35 +53,9 @@ def _grouped_kernel(kernel: NDArray[Any], groups: int) -> NDArray[Any]:
     return kernel.reshape(groups, kernel.shape[0] // groups, *kernel.shape[1:])
 
 
-def _pads(axis: Axis) -> tuple[int, int]:
-    """Return the padding that windows read, low and high."""
-    return axis.pad_low, max(0, axis.reach - axis.pad_low - axis.extent)
-
-
-def _padded(image: NDArray[Any], axes: Sequence[Axis], mode: PaddingMode) -> NDArray[Any]:
-    """Pad the last dimensions of an array."""
-    pads = [(0, 0)] * (image.ndim - len(axes)) + [_pads(axis) for axis in axes]
-    padded: NDArray[Any] = np.pad(image, pads, PAD_MODES[mode])
-    return padded
-
-
-def _folded(padded: NDArray[Any], axes: Sequence[Axis], mode: PaddingMode) -> NDArray[Any]:
-    """Adjoint of `_padded`: every element of the padding is added to the element that it stands for."""
-    for dimension, axis in enumerate(axes, padded.ndim - len(axes)):
-        low, high = _pads(axis)
-        rows = np.moveaxis(padded, dimension, 0)
-        image = rows[low : low + axis.extent].copy()
-        if mode != "zeros":
-            sources = _padded(np.arange(axis.extent), [axis], mode)
-            np.add.at(image, sources[:low], rows[:low])
-            np.add.at(image, sources[len(sources) - high :], rows[len(sources) - high :])
-        padded = np.moveaxis(image, 0, dimension)
-    return padded
-
-
 def _image_windows(image: NDArray[Any], axes: Sequence[Axis], mode: PaddingMode) -> NDArray[Any]:
     """Every window of the padded image: ``(batch, groups, channels, *outputs, *kernel)``."""
-    padded = _padded(image, axes, mode)
+    padded = padded_image(image, axes, mode)
     spatial = tuple(range(-len(axes), 0))
     windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(axis.span for axis in axes), axis=spatial)
     outputs = tuple(slice(None, axis.reach - axis.span + 1, axis.stride) for axis in axes)
@@ -117,7 +89,7 @@ def correlate_adjoint_image(
             for start, axis in zip(starts, axes, strict=True)
         )
         padded[_index(*reached)] += np.einsum(f"ngo{x},goi->ngi{x}", grouped_grad, grouped_kernel[_index(*tap)])
-    result = _folded(padded, axes, mode)
+    result = folded(padded, axes, mode)
     return result.reshape(grad.shape[0], groups * columns, *(axis.extent for axis in axes))
 
 
