@@ -72,6 +72,7 @@ constexpr ConvKernels<T> make_conv_kernels() {
   fill_tiles<T, false, kGradientRows, kChannelVectors, kMostTileRows>(kernels.tile_from_block);
   fill_row_tiles<T, kMostRowTileRows, kMostTileVectors>(kernels);
   fill_dot_rows<T, kDotTaps>(kernels.dot_rows);
+  kernels.lane = make_lane_kernels<T>();
   kernels.move_block = move_block<T>;
   return kernels;
 }

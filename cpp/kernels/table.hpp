@@ -49,6 +49,42 @@ struct DotRows {
 constexpr int kMostRowTileRows = 8;
 constexpr int kDotTaps = 8;
 
+// Channels as lanes. Some neighbouring target pixels sum weights[row][tap] * columns[row][first_column + pixel * step +
+// tap], where every column points to the channels of a source pixel.
+template <class T>
+struct LaneTaps {
+  Index channels;
+  const T* const* const* columns;  // [rows]
+  Index rows, first_column, step;
+  const T* weights;  // [rows][taps][weight_pitch]
+  Index weight_pitch;
+  const T* bias;  // may be null
+  T* target;
+  Index target_pitch;  // from pixel to pixel
+  bool is_added;       // to what the target holds, without the bias
+};
+
+// sums[row][tap] += the products of the target pixels' gradients with the columns they have read.
+template <class T>
+struct LaneProducts {
+  Index channels;
+  const T* const* const* columns;  // [rows]
+  Index rows, first_column, step;
+  const T* gradients;
+  Index gradient_pitch;  // from pixel to pixel
+  T* sums;               // [rows][taps][sum_pitch]
+  Index sum_pitch;
+};
+
+// [taps - 1][step - 1][pixels - 1]; null for other counts than 1, 2, 3, 4, 5, 7 taps and 1, 4, 7 pixels. One tap goes
+// with any step, by the kernel of step 1.
+constexpr int kMostLaneTaps = 7, kMostLanePixels = 7, kMostLaneStep = 2;
+template <class T>
+struct LaneKernels {
+  void (*taps[kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneTaps<T>& window);
+  void (*products[kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneProducts<T>& window);
+};
+
 template <class T>
 struct ConvKernels {
   int lanes;        // elements in a vector
@@ -63,6 +99,7 @@ struct ConvKernels {
       const RowTile<T>& tile);  // [rows - 1][vectors - 1], null if too large
   // sums[t][lane] += products at tap t, lane by lane; [taps - 1].
   void (*dot_rows[kDotTaps])(const DotRows<T>& dot, T* sums);
+  LaneKernels<T> lane;
   // Copies rows x columns elements between two strided matrices (strides in elements), transposing in registers where
   // one side runs along rows and the other along columns.
   void (*move_block)(Index rows, Index columns, const T* source, Index source_row, Index source_column, T* target,
