@@ -2,7 +2,7 @@
 // sums, in chunks of a band, and the slices are added in order.
 #include <algorithm>
 
-#include "convolution/lane_window.hpp"
+#include "convolution/lane_cut.hpp"
 #include "convolution/lanes.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -20,68 +20,81 @@ struct Job {
   Index slices, boxes_per_slice;
 
   Job(const Correlation& correlation, Index lanes, std::size_t element_bytes)
-      : part(&correlation), window(correlation), cut(make_lane_cut(correlation, window, lanes, element_bytes)) {
-    slices = std::clamp<Index>(ceil_divide(kWantedTasks, cut.channel_blocks), 1, std::max<Index>(boxes(), 1));
-    boxes_per_slice = ceil_divide(boxes(), slices);
-    slices = std::max<Index>(1, ceil_divide(boxes(), std::max<Index>(boxes_per_slice, 1)));
+      : part(&correlation), window(correlation), cut(correlation, window, 1, lanes, element_bytes) {
+    const Index wanted =
+        std::clamp<Index>(ceil_divide(kWantedTasks, cut.channel_blocks), 1, std::max<Index>(boxes(), 1));
+    boxes_per_slice = std::max<Index>(ceil_divide(boxes(), wanted), 1);
+    slices = std::max<Index>(ceil_divide(boxes(), boxes_per_slice), 1);
   }
-  Index boxes() const { return part->batch * part->target.extent[0] * cut.bands * cut.boxes; }
+  Index boxes() const { return part->batch * cut.boxes_of_image(); }
   Index weights() const { return window.taps() * part->groups; }
 };
 
 template <class T>
 struct Scratch {
-  T *zeros, *sums;
+  T *zeros, *sums, *source, *gradients;
   const T** table;
   const T* const** rows;
 
-  static std::size_t carve(Carver carver, const Job& job, Scratch& scratch) {
+  static std::size_t carve(Carver carver, const Job& job, Index lanes, Scratch& scratch) {
+    const PixelBox first = job.cut.box(*job.part, 0), read = job.window.reads(first);
+    if (!job.cut.is_side_by_side) lanes = 0;
     scratch.zeros = carver.take<T>(job.cut.channels);
     scratch.sums = carver.take<T>(job.window.taps() * job.cut.channels);
-    scratch.table =
-        carver.take<const T*>(job.window.table_rows(job.cut.rows) * job.window.table_columns(job.cut.columns));
+    scratch.source = carver.take<T>(read.pixels() * lanes);
+    scratch.gradients = carver.take<T>(first.pixels() * lanes);
+    scratch.table = carver.take<const T*>(read.pixels());
     scratch.rows = carver.take<const T* const*>(job.window.rows());
     return carver.used();
   }
 };
 
-// Here no pixel may be counted twice.
-Index next_pixels(Index left) noexcept { return left >= 7 ? 7 : left >= 4 ? 4 : 1; }
+// sums += the products of some pixels of a row. No pixel may be counted twice.
+template <class T>
+void add_row(const Job& job, const ConvKernels<T>& kernels, LaneProducts<T> products, Index columns, T* sums) noexcept {
+  const T* gradients = products.gradients;
+  for (Index x = 0; x < columns; x += products.pixels) {
+    const Index left = columns - x, at_once = left >= 7 ? 7 : left >= 4 ? 4 : 1;
+    products.pixels = left / at_once * at_once;
+    products.gradients = gradients + x * products.gradient_pitch;
+    for (const TapRun& run : job.window.runs()) {
+      products.first_column = x * products.step + run.column;
+      products.sums = sums + run.packed * products.sum_pitch;
+      kernels.lane.products[run.taps - 1][run.taps == 1 ? 0 : products.step - 1][at_once - 1](products);
+    }
+  }
+}
 
-// sums += the products of one box.
+// sums += the products of one box of one image.
 template <class T>
 void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, Index index,
              Index channels, const Scratch<T>& scratch) noexcept {
   const Correlation& part = *job.part;
-  const Index box = index % job.cut.boxes, band = index / job.cut.boxes % job.cut.bands;
-  const Index plane = index / job.cut.boxes / job.cut.bands, planes = part.target.extent[0];
-  const Index first[kAxes] = {plane % planes, band * job.cut.rows, box * job.cut.columns};
-  const Index rows = std::min(job.cut.rows, part.target.extent[1] - first[1]);
-  const Index columns = std::min(job.cut.columns, part.target.extent[2] - first[2]);
-  job.window.fill_table(part.source, source + plane / planes * part.source.batch_stride, scratch.zeros, first, rows,
-                        columns, scratch.table);
-  grad_output += plane / planes * part.target.batch_stride;
-  for (int axis = 0; axis < kAxes; ++axis) grad_output += first[axis] * part.target.axis_stride[axis];
+  const Grid &from = part.source, &to = part.target;
+  const PixelBox box = job.cut.box(part, index), read = job.window.reads(box);
+  LanePixels<const T> pixels{source, {from.axis_stride[0], from.axis_stride[1], from.axis_stride[2]}, {0, 0, 0}};
+  LanePixels<const T> gradients{grad_output, {to.axis_stride[0], to.axis_stride[1], to.axis_stride[2]}, {0, 0, 0}};
+  if (job.cut.is_side_by_side) {
+    const PixelBox inside = clipped(read, from.extent);
+    bring_side_by_side(kernels, from, source, channels, inside, scratch.source);
+    bring_side_by_side(kernels, to, grad_output, channels, box, scratch.gradients);
+    pixels = pixels_of<const T>(inside, kernels.lanes, scratch.source);
+    gradients = pixels_of<const T>(box, kernels.lanes, scratch.gradients);
+  }
+  job.window.fill_table(from.extent, pixels, scratch.zeros, read, scratch.table);
   LaneProducts<T> products{};
   products.channels = channels;
   products.columns = scratch.rows;
   products.rows = job.window.rows();
   products.step = part.step[2];
-  products.gradient_pitch = part.target.axis_stride[2];
+  products.gradient_pitch = gradients.stride[2];
   products.sum_pitch = job.cut.channels;
-  for (Index y = 0; y < rows; ++y) {
-    job.window.pick_rows(scratch.table, rows, columns, y, scratch.rows);
-    for (Index x = 0; x < columns;) {
-      const Index pixels = next_pixels(columns - x);
-      products.gradients = grad_output + y * part.target.axis_stride[1] + x * part.target.axis_stride[2];
-      for (const TapRun& run : job.window.runs()) {
-        products.first_column = x * products.step + run.column;
-        products.sums = scratch.sums + run.packed * job.cut.channels;
-        kernels.lane.products[run.taps - 1][run.taps == 1 ? 0 : products.step - 1][pixels - 1](products);
-      }
-      x += pixels;
+  for (Index z = 0; z < box.count[0]; ++z)
+    for (Index y = 0; y < box.count[1]; ++y) {
+      job.window.pick_rows(scratch.table, read, z, y, scratch.rows);
+      products.gradients = gradients.at(box.first[0] + z, box.first[1] + y, box.first[2]);
+      add_row(job, kernels, products, box.count[2], scratch.sums);
     }
-  }
 }
 
 // The sums of one slice: [tap][channel] of all channels.
@@ -96,7 +109,11 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
   const Index stop = std::min((slice + 1) * job.boxes_per_slice, job.boxes());
   for (Index box = slice * job.boxes_per_slice; box < stop; ++box) {
     std::fill_n(scratch.sums, job.window.taps() * job.cut.channels, T{0});
-    add_box(job, kernels, source + channel, grad_output + channel, box, channels, scratch);
+    const Index batch = box / job.cut.boxes_of_image();
+    const Grid &from = job.part->source, &to = job.part->target;
+    add_box(job, kernels, source + batch * from.batch_stride + channel * from.channel_stride,
+            grad_output + batch * to.batch_stride + channel * to.channel_stride, box % job.cut.boxes_of_image(),
+            channels, scratch);
     for (Index tap = 0; tap < job.window.taps(); ++tap)
       for (Index i = 0; i < channels; ++i) target[tap * groups + i] += scratch.sums[tap * job.cut.channels + i];
   }
@@ -125,14 +142,14 @@ void lane_grad_weight(const KernelTable* table, const Correlation& part, const T
   const Index tasks = job.cut.channel_blocks * job.slices;
   const int workers = worker_count(num_threads, tasks, job.weights() * (part.pixels() / 16 + 1));
   Scratch<T> measure;
-  const Workspace memory(workers, Scratch<T>::carve(Carver(), job, measure));
+  const Workspace memory(workers, Scratch<T>::carve(Carver(), job, kernels.lanes, measure));
   for (int worker = 0; worker < workers; ++worker) {
-    Scratch<T>::carve(Carver(memory.of(worker)), job, measure);
+    Scratch<T>::carve(Carver(memory.of(worker)), job, kernels.lanes, measure);
     std::fill_n(measure.zeros, job.cut.channels, T{0});
   }
   parallel_for(tasks, workers, [&](Index task, int worker) {
     Scratch<T> scratch;
-    Scratch<T>::carve(Carver(memory.of(worker)), job, scratch);
+    Scratch<T>::carve(Carver(memory.of(worker)), job, kernels.lanes, scratch);
     run_task(job, kernels, source, grad_output, partial, task, scratch);
   });
   write_weights(job, partial, grad_weight);

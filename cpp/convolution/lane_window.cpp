@@ -28,7 +28,6 @@ LaneWindow::LaneWindow(const Correlation& part) {
     span_[axis] = most->offset[axis] - least->offset[axis];
     step_[axis] = part.step[axis];
   }
-  depth_ = span_[0] + 1;
   Index row_taps = 0;
   for (const Tap& tap : taps) {
     const RowOffset row{tap.offset[0] - least_[0], tap.offset[1] - least_[1]};
@@ -58,61 +57,42 @@ void LaneWindow::make_runs(const std::vector<Tap>& taps, Index row_taps) {
   }
 }
 
+PixelBox LaneWindow::reads(const PixelBox& target) const noexcept {
+  PixelBox read;
+  for (int axis = 0; axis < kAxes; ++axis) {
+    read.first[axis] = target.first[axis] * step_[axis] + least_[axis];
+    read.count[axis] = (target.count[axis] - 1) * step_[axis] + span_[axis] + 1;
+  }
+  return read;
+}
+
 template <class T>
-void LaneWindow::fill_table(const Grid& grid, const T* source, const T* zeros, const Index (&first)[kAxes],
-                            Index box_rows, Index box_columns, const T** table) const noexcept {
-  const Index width = table_columns(box_columns), first_x = first[2] * step_[2] + least_[2];
-  const Index left = std::clamp<Index>(-first_x, 0, width);
-  const Index right = std::clamp<Index>(grid.extent[2] - first_x, left, width);
-  for (Index plane = 0; plane < depth_; ++plane)
-    for (Index row = 0; row < plane_rows(box_rows); ++row, table += width) {
-      const Index z = first[0] * step_[0] + least_[0] + plane, y = first[1] * step_[1] + least_[1] + row;
-      if (z < 0 || z >= grid.extent[0] || y < 0 || y >= grid.extent[1]) {
-        std::fill_n(table, width, zeros);
-        continue;
-      }
-      std::fill_n(table, left, zeros);
-      const T* pixel =
-          source + z * grid.axis_stride[0] + y * grid.axis_stride[1] + (first_x + left) * grid.axis_stride[2];
-      for (Index x = left; x < right; ++x, pixel += grid.axis_stride[2]) table[x] = pixel;
-      std::fill(table + right, table + width, zeros);
+void LaneWindow::fill_table(const Index (&extent)[kAxes], const LanePixels<const T>& source, const T* zeros,
+                            const PixelBox& read, const T** table) const noexcept {
+  const Index width = read.count[2];
+  const Index left = std::clamp<Index>(-read.first[2], 0, width);
+  const Index right = std::clamp<Index>(extent[2] - read.first[2], left, width);
+  for (Index z = read.first[0]; z < read.first[0] + read.count[0]; ++z)
+    for (Index y = read.first[1]; y < read.first[1] + read.count[1]; ++y, table += width) {
+      const bool is_inside = z >= 0 && z < extent[0] && y >= 0 && y < extent[1];
+      const Index begin = is_inside ? left : width, end = is_inside ? right : width;
+      std::fill_n(table, begin, zeros);
+      for (Index x = begin; x < end; ++x) table[x] = source.at(z, y, read.first[2] + x);
+      std::fill(table + end, table + width, zeros);
     }
 }
 
 template <class T>
-void LaneWindow::pick_rows(const T* const* table, Index box_rows, Index box_columns, Index y,
+void LaneWindow::pick_rows(const T* const* table, const PixelBox& read, Index z, Index y,
                            const T* const** rows) const noexcept {
-  const Index width = table_columns(box_columns);
   for (const RowOffset& offset : row_offsets_)
-    *rows++ = table + (offset.z * plane_rows(box_rows) + y * step_[1] + offset.y) * width;
+    *rows++ = table + ((z * step_[0] + offset.z) * read.count[1] + y * step_[1] + offset.y) * read.count[2];
 }
 
-// A band of source rows stays in the second-level cache, and so does the table.
-LaneCut make_lane_cut(const Correlation& part, const LaneWindow& window, Index lanes, std::size_t element_bytes) {
-  constexpr Index kMostBytes = 256 << 10, kWantedRows = 8, kLeastColumns = 64, kMostColumns = 512;
-  LaneCut cut{};
-  cut.columns = std::min(part.target.extent[2], kMostColumns);
-  cut.rows = std::min(part.target.extent[1], kWantedRows);
-  const auto table_bytes = [&] {
-    return window.table_rows(cut.rows) * window.table_columns(cut.columns) * static_cast<Index>(sizeof(void*));
-  };
-  while (cut.rows > 1 && table_bytes() > kMostBytes) cut.rows = ceil_divide(cut.rows, 2);
-  while (cut.columns > kLeastColumns && table_bytes() > kMostBytes) cut.columns = ceil_divide(cut.columns, 2);
-  const Index pixels_at_once = window.table_rows(1) * window.table_columns(cut.columns);
-  const Index wanted = kMostBytes / (pixels_at_once * static_cast<Index>(element_bytes)) / lanes * lanes;
-  cut.channels = std::min(part.groups, std::max(wanted, 4 * lanes));
-  cut.channel_blocks = ceil_divide(part.groups, cut.channels);
-  cut.channels = std::min(part.groups, ceil_divide(ceil_divide(part.groups, cut.channel_blocks), lanes) * lanes);
-  cut.channel_blocks = ceil_divide(part.groups, cut.channels);
-  cut.bands = ceil_divide(part.target.extent[1], cut.rows);
-  cut.boxes = ceil_divide(part.target.extent[2], cut.columns);
-  return cut;
-}
-
-#define CONVPOOL_LANE_WINDOW(T)                                                                              \
-  template void LaneWindow::fill_table(const Grid&, const T*, const T*, const Index(&)[kAxes], Index, Index, \
-                                       const T**) const noexcept;                                            \
-  template void LaneWindow::pick_rows(const T* const*, Index, Index, Index, const T* const**) const noexcept
+#define CONVPOOL_LANE_WINDOW(T)                                                                                      \
+  template void LaneWindow::fill_table(const Index(&)[kAxes], const LanePixels<const T>&, const T*, const PixelBox&, \
+                                       const T**) const noexcept;                                                    \
+  template void LaneWindow::pick_rows(const T* const*, const PixelBox&, Index, Index, const T* const**) const noexcept
 CONVPOOL_LANE_WINDOW(float);
 CONVPOOL_LANE_WINDOW(double);
 #undef CONVPOOL_LANE_WINDOW

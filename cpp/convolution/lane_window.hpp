@@ -6,11 +6,29 @@
 
 namespace convpool {
 
+// Pixels whose channels are neighbours in memory. They are those from position `first` on of a larger array.
+template <class T>
+struct LanePixels {
+  T* data;
+  Index stride[kAxes];
+  Index first[kAxes];
+
+  T* at(Index z, Index y, Index x) const noexcept {
+    return data + (z - first[0]) * stride[0] + (y - first[1]) * stride[1] + (x - first[2]) * stride[2];
+  }
+};
+
+// Positions of a target, or of a source.
+struct PixelBox {
+  Index first[kAxes], count[kAxes];
+  Index pixels() const noexcept { return count[0] * count[1] * count[2]; }
+};
+
 // Neighbouring taps of a row that one kernel takes. Weights and sums are packed [run][row][tap of the run][channel].
 struct TapRun {
   Index column;  // of its first tap, counted from the window's first
   Index taps;
-  Index packed;  // rows of packed weights in front of it
+  Index packed;  // packed taps in front of it
 };
 
 class LaneWindow {
@@ -23,20 +41,18 @@ class LaneWindow {
   // Of the weight array, in packed order.
   const std::vector<Index>& weight_offsets() const noexcept { return weight_offsets_; }
 
-  // The table of a box of target rows y in [0, box_rows), columns [0, box_columns).
-  Index table_rows(Index box_rows) const noexcept { return depth_ * plane_rows(box_rows); }
-  Index table_columns(Index box_columns) const noexcept { return (box_columns - 1) * step_[2] + span_[2] + 1; }
-  // `source`: the image, from the first of the wanted channels on.
+  // Source positions that a box of the target reads, in the padding too.
+  PixelBox reads(const PixelBox& target) const noexcept;
+
+  // The table has an entry for each of them; `extent` is that of the source, first and last those that exist.
   template <class T>
-  void fill_table(const Grid& source_grid, const T* source, const T* zeros, const Index (&first)[kAxes], Index box_rows,
-                  Index box_columns, const T** table) const noexcept;
-  // The table rows that target row y of the box reads.
+  void fill_table(const Index (&extent)[kAxes], const LanePixels<const T>& source, const T* zeros, const PixelBox& read,
+                  const T** table) const noexcept;
+  // The table rows that a target row, counted from the first of the box, reads.
   template <class T>
-  void pick_rows(const T* const* table, Index box_rows, Index box_columns, Index y,
-                 const T* const** rows) const noexcept;
+  void pick_rows(const T* const* table, const PixelBox& read, Index z, Index y, const T* const** rows) const noexcept;
 
  private:
-  Index plane_rows(Index box_rows) const noexcept { return (box_rows - 1) * step_[1] + span_[1] + 1; }
   void make_runs(const std::vector<Tap>& taps, Index row_taps);
 
   struct RowOffset {
@@ -46,18 +62,6 @@ class LaneWindow {
   std::vector<TapRun> runs_;
   std::vector<Index> weight_offsets_;
   Index least_[kAxes], span_[kAxes], step_[kAxes];
-  Index depth_;
 };
-
-// How the work is cut: blocks of channels, bands of target rows, boxes of columns.
-struct LaneCut {
-  Index channels, channel_blocks;
-  Index rows, bands;
-  Index columns, boxes;
-
-  Index tasks_per_plane() const noexcept { return channel_blocks * bands * boxes; }
-};
-
-LaneCut make_lane_cut(const Correlation& part, const LaneWindow& window, Index lanes, std::size_t element_bytes);
 
 }  // namespace convpool

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "convolution/lane_window.hpp"
+#include "convolution/lane_cut.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -12,31 +12,60 @@ namespace {
 
 constexpr Index kDepthChunk = 128;  // products summed in a register, as in packed tiles
 
-// One correlation; those of one call share a cut, so that a task runs all stride phases of its source rows.
+// One correlation; those of one call share a cut, so that a task runs all stride phases of its source pixels.
 struct Job {
   const Correlation* part;
   LaneWindow window;
   Index packed_offset;
 
-  explicit Job(const Correlation& correlation, Index offset)
-      : part(&correlation), window(correlation), packed_offset(offset) {}
+  Job(const Correlation& correlation, Index offset) : part(&correlation), window(correlation), packed_offset(offset) {}
   Index packed_elements() const { return window.taps() * part->groups; }
 };
 
 template <class T>
+struct Call {
+  const ConvKernels<T>& kernels;
+  const std::vector<Job>& jobs;
+  const LaneCut& cut;
+  const LaneTarget& target;
+  const T *source, *packed, *bias;
+  T* result;
+
+  const Correlation& first_part() const { return *jobs.front().part; }
+  Index tasks() const { return first_part().batch * cut.channel_blocks * cut.boxes_of_image(); }
+  // Where a box of a part lies in the target that the parts share.
+  PixelBox placed(const Job& job, const PixelBox& box) const noexcept {
+    PixelBox place;
+    for (int axis = 0; axis < kAxes; ++axis) {
+      const Index step = target.step(*job.part, axis);
+      place.first[axis] = box.first[axis] * step + target.phase(*job.part, axis);
+      place.count[axis] = box.count[axis] == 0 ? 0 : (box.count[axis] - 1) * step + 1;
+    }
+    return place;
+  }
+};
+
+template <class T>
 struct Scratch {
-  T* zeros;
+  T *zeros, *source, *result;
   const T** table;
   const T* const** rows;
 
-  static std::size_t carve(Carver carver, const std::vector<Job>& jobs, const LaneCut& cut, Scratch& scratch) {
+  static std::size_t carve(Carver carver, const Call<T>& call, Scratch& scratch) {
     Index table_elements = 0, most_rows = 0;
-    for (const Job& job : jobs) {
-      const Index rows = job.window.table_rows(cut.rows), columns = job.window.table_columns(cut.columns);
-      table_elements = std::max(table_elements, rows * columns);
+    PixelBox read{}, written{};
+    const PixelBox first = call.cut.box(call.first_part(), 0);
+    for (const Job& job : call.jobs) {
+      const PixelBox box = job.window.reads(first);
+      table_elements = std::max(table_elements, box.pixels());
       most_rows = std::max(most_rows, job.window.rows());
+      read = united(read, box);
+      written = united(written, call.placed(job, first));
     }
-    scratch.zeros = carver.take<T>(cut.channels);
+    const Index lanes = call.cut.is_side_by_side ? call.kernels.lanes : 0;
+    scratch.zeros = carver.take<T>(call.cut.channels);
+    scratch.source = carver.take<T>(read.pixels() * lanes);
+    scratch.result = carver.take<T>(written.pixels() * lanes);
     scratch.table = carver.take<const T*>(table_elements);
     scratch.rows = carver.take<const T* const*>(most_rows);
     return carver.used();
@@ -51,15 +80,14 @@ void pack_taps(const Job& job, const T* weight, T* packed) noexcept {
       *packed++ = weight[tap + channel * job.part->weight_group_stride];
 }
 
-// Target pixels [0, pixels) of one row through all taps, a few rows of taps at a time.
+// Some neighbouring target pixels through all taps, as many rows of taps at a time as a sum may have products.
 template <class T>
-void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps, Index first_column, Index pixels,
+void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps, Index first_column, Index at_once,
                 const T* packed) noexcept {
   const T* const* const* columns = taps.columns;
-  const int step = static_cast<int>(taps.step);
   taps.is_added = false;
   for (const TapRun& run : job.window.runs()) {
-    const auto kernel = kernels.lane.taps[run.taps - 1][run.taps == 1 ? 0 : step - 1][pixels - 1];
+    const auto kernel = kernels.lane.taps[run.taps - 1][run.taps == 1 ? 0 : taps.step - 1][at_once - 1];
     const Index most_rows = kDepthChunk / run.taps;
     taps.first_column = first_column + run.column;
     for (Index row = 0; row < job.window.rows(); row += most_rows) {
@@ -72,48 +100,78 @@ void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps,
   }
 }
 
-// Pixels that go through a kernel together; the last of a row overlap those before them.
-Index pixels_at_once(Index columns) noexcept { return columns >= 7 ? 7 : columns >= 4 ? 4 : 1; }
+// Target rows of a box whose table is filled. Where one kernel takes all taps, it takes a whole row of pixels; else
+// what it adds up stays in the first-level cache.
+template <class T>
+void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps, const PixelBox& box,
+              const LanePixels<T>& target, const Index (&place)[kAxes], const Scratch<T>& scratch, const PixelBox& read,
+              const T* packed, const Index (&step)[2]) noexcept {
+  const Index columns = box.count[2], at_once = columns >= 7 ? 7 : columns >= 4 ? 4 : 1;
+  const LaneWindow& window = job.window;
+  const bool is_one_kernel = window.runs().size() == 1 && window.rows() <= kDepthChunk / window.runs().front().taps;
+  taps.pixels = is_one_kernel ? columns : at_once;
+  for (Index z = 0; z < box.count[0]; ++z)
+    for (Index y = 0; y < box.count[1]; ++y) {
+      window.pick_rows(scratch.table, read, z, y, scratch.rows);
+      T* row = target.at(place[0] + z * step[0], place[1] + y * step[1], place[2]);
+      for (Index x = 0; x < columns; x += taps.pixels) {
+        const Index pixel = std::min(x, columns - taps.pixels);
+        taps.target = row + pixel * taps.target_pitch;
+        run_pixels(job, kernels, taps, pixel * taps.step, at_once, packed);
+      }
+    }
+}
 
 template <class T>
-void run_box(const Job& job, const LaneCut& cut, const ConvKernels<T>& kernels, const T* source, const T* packed,
-             const T* bias, T* target, Index channels, const Index (&first)[kAxes],
-             const Scratch<T>& scratch) noexcept {
-  const Grid& grid = job.part->target;
-  const Index rows = std::min(cut.rows, grid.extent[1] - first[1]);
-  const Index columns = std::min(cut.columns, grid.extent[2] - first[2]);
-  if (rows <= 0 || columns <= 0 || first[0] >= grid.extent[0]) return;
-  job.window.fill_table(job.part->source, source, scratch.zeros, first, rows, columns, scratch.table);
+void run_box(const Call<T>& call, const Job& job, const PixelBox& box, const LanePixels<const T>& source,
+             const LanePixels<T>& target, Index channel, Index channels, const Scratch<T>& scratch) noexcept {
+  if (box.pixels() == 0) return;
+  const Correlation& part = *job.part;
+  const PixelBox read = job.window.reads(box), place = call.placed(job, box);
+  job.window.fill_table(part.source.extent, source, scratch.zeros, read, scratch.table);
   LaneTaps<T> taps{};
   taps.channels = channels;
   taps.columns = scratch.rows;
-  taps.step = job.part->step[2];
-  taps.weight_pitch = job.part->groups;
-  taps.bias = bias;
-  taps.target_pitch = grid.axis_stride[2];
-  target += first[0] * grid.axis_stride[0] + first[1] * grid.axis_stride[1] + first[2] * grid.axis_stride[2];
-  const Index pixels = pixels_at_once(columns);
-  for (Index y = 0; y < rows; ++y) {
-    job.window.pick_rows(scratch.table, rows, columns, y, scratch.rows);
-    for (Index x = 0; x < columns; x += pixels) {
-      const Index pixel = std::min(x, columns - pixels);
-      taps.target = target + y * grid.axis_stride[1] + pixel * grid.axis_stride[2];
-      run_pixels(job, kernels, taps, pixel * taps.step, pixels, packed);
-    }
-  }
-}
-
-}  // namespace
-
-bool lanes_accept(const KernelTable& table, const Correlation& part) {
-  return part.rows == 1 && part.channels == 1 && !part.taps.empty() && part.source.channel_stride == 1 &&
-         part.target.channel_stride == 1 && 4 * part.groups >= table.conv_f32.lanes;
+  taps.step = part.step[2];
+  taps.weight_pitch = part.groups;
+  taps.bias = call.bias == nullptr ? nullptr : call.bias + channel;
+  taps.target_pitch = call.target.step(part, 2) * target.stride[2];
+  run_rows(job, call.kernels, taps, box, target, place.first, scratch, read, call.packed + job.packed_offset + channel,
+           {call.target.step(part, 0), call.target.step(part, 1)});
 }
 
 template <class T>
-void run_lanes(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
-               const T* bias, T* target, int num_threads) {
-  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
+void run_task(const Call<T>& call, Index task, const Scratch<T>& scratch) noexcept {
+  const Index index = task % call.cut.boxes_of_image(), block = task / call.cut.boxes_of_image();
+  const Index channel = block % call.cut.channel_blocks * call.cut.channels, batch = block / call.cut.channel_blocks;
+  const Correlation& first = call.first_part();
+  const Index channels = std::min(call.cut.channels, first.groups - channel);
+  const Grid &from = first.source, &to = call.target.grid;
+  const T* source = call.source + batch * from.batch_stride + channel * from.channel_stride;
+  T* result = call.result + call.target.offset + batch * to.batch_stride + channel * to.channel_stride;
+  LanePixels<const T> read_pixels{source, {from.axis_stride[0], from.axis_stride[1], from.axis_stride[2]}, {0, 0, 0}};
+  LanePixels<T> written_pixels{result, {to.axis_stride[0], to.axis_stride[1], to.axis_stride[2]}, {0, 0, 0}};
+  PixelBox written{};
+  if (call.cut.is_side_by_side) {
+    PixelBox read{};
+    for (const Job& job : call.jobs) {
+      const PixelBox box = call.cut.box(*job.part, index);
+      if (box.pixels() > 0) read = united(read, clipped(job.window.reads(box), from.extent));
+      written = united(written, call.placed(job, box));
+    }
+    bring_side_by_side(call.kernels, from, source, channels, read, scratch.source);
+    read_pixels = pixels_of<const T>(read, call.kernels.lanes, scratch.source);
+    written_pixels = pixels_of(written, call.kernels.lanes, scratch.result);
+  }
+  for (const Job& job : call.jobs)
+    run_box(call, job, call.cut.box(*job.part, index), read_pixels, written_pixels, channel, channels, scratch);
+  if (call.cut.is_side_by_side) take_to_planes(call.kernels, scratch.result, channels, written, to, result);
+}
+
+template <class T>
+void run_jobs(const KernelTable& table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+              const T* bias, T* target, int num_threads) {
+  const ConvKernels<T>& kernels = conv_kernels<T>(table);
   std::vector<Job> jobs;
   Index packed_elements = 0, work = 0;
   for (const Correlation& part : parts) {
@@ -121,34 +179,39 @@ void run_lanes(const KernelTable* table, const std::vector<Correlation>& parts, 
     packed_elements += jobs.back().packed_elements();
     work += part.groups * part.pixels() * (part.depth() / 16 + 1);
   }
-  // The first phase is the largest.
-  const Correlation& first_part = parts.front();
-  const LaneCut cut = make_lane_cut(first_part, jobs.front().window, kernels.lanes, sizeof(T));
   const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));
   for (const Job& job : jobs) pack_taps(job, weight, packed + job.packed_offset);
 
-  const Index planes = first_part.target.extent[0], tasks = first_part.batch * planes * cut.tasks_per_plane();
-  const int workers = worker_count(num_threads, tasks, work);
-  Scratch<T> measure;
-  const Workspace memory(workers, Scratch<T>::carve(Carver(), jobs, cut, measure));
+  const LaneTarget whole(parts);
+  const LaneCut cut(parts.front(), jobs.front().window, whole.is_whole ? static_cast<Index>(parts.size()) : 1,
+                    kernels.lanes, sizeof(T));
+  const Call<T> call{kernels, jobs, cut, whole, source, packed, bias, target};
+  const int workers = worker_count(num_threads, call.tasks(), work);
+  Scratch<T> scratch;
+  const Workspace memory(workers, Scratch<T>::carve(Carver(), call, scratch));
   for (int worker = 0; worker < workers; ++worker) {
-    Scratch<T>::carve(Carver(memory.of(worker)), jobs, cut, measure);
-    std::fill_n(measure.zeros, cut.channels, T{0});
+    Scratch<T>::carve(Carver(memory.of(worker)), call, scratch);
+    std::fill_n(scratch.zeros, cut.channels, T{0});
   }
-  parallel_for(tasks, workers, [&](Index task, int worker) {
-    Scratch<T> scratch;
-    Scratch<T>::carve(Carver(memory.of(worker)), jobs, cut, scratch);
-    const Index box = task % cut.boxes, band = task / cut.boxes % cut.bands;
-    const Index block = task / cut.boxes / cut.bands % cut.channel_blocks, plane = task / cut.tasks_per_plane();
-    const Index channel = block * cut.channels, channels = std::min(cut.channels, first_part.groups - channel);
-    const Index batch = plane / planes, first[kAxes] = {plane % planes, band * cut.rows, box * cut.columns};
-    for (const Job& job : jobs)
-      run_box(job, cut, kernels, source + batch * job.part->source.batch_stride + channel,
-              packed + job.packed_offset + channel, bias == nullptr ? nullptr : bias + channel,
-              target + job.part->target_offset + batch * job.part->target.batch_stride + channel, channels, first,
-              scratch);
+  parallel_for(call.tasks(), workers, [&](Index task, int worker) {
+    Scratch<T> worker_scratch;
+    Scratch<T>::carve(Carver(memory.of(worker)), call, worker_scratch);
+    run_task(call, task, worker_scratch);
   });
+}
+
+}  // namespace
+
+bool lanes_accept(const KernelTable& table, const Correlation& part) {
+  return part.rows == 1 && part.channels == 1 && !part.taps.empty() && 4 * part.groups >= table.conv_f32.lanes;
+}
+
+template <class T>
+void run_lanes(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+               const T* bias, T* target, int num_threads) {
+  if (LaneTarget(parts).is_whole) return run_jobs(*table, parts, source, weight, bias, target, num_threads);
+  for (const Correlation& part : parts) run_jobs(*table, {part}, source, weight, bias, target, num_threads);
 }
 
 template void run_lanes(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*,

@@ -17,66 +17,81 @@ constexpr bool is_tap(int i, int k) {
 template <int Taps, int Step, int Pixels>
 constexpr int kLaneColumns = Taps == 1 ? Pixels : (Pixels - 1) * Step + Taps;
 
-template <class T, int Taps, int Step, int Pixels>
-static void lane_taps(const LaneTaps<T>& window) {
+template <class T, int Taps, int Step, int Pixels, class Part>
+static inline __attribute__((always_inline)) void lane_taps_of(const LaneTaps<T>& window, Index first, Index channel,
+                                                               Part part) {
   constexpr int kStep = Taps == 1 ? 1 : Step, kColumns = kLaneColumns<Taps, Step, Pixels>;
   const Index column_step = Taps == 1 ? window.step : 1;
-  for_each_vector<T>(window.channels, [&](auto part, Index channel) __attribute__((always_inline)) {
-    Vector<T> sum[Pixels];
+  Vector<T> sum[Pixels];
 #pragma GCC unroll 8
-    for (int pixel = 0; pixel < Pixels; ++pixel) sum[pixel] = Vector<T>{};
-    const T* weights = window.weights + channel;
-    for (Index row = 0; row < window.rows; ++row) {
-      const T* const* columns = window.columns[row] + window.first_column;
-      Vector<T> factor[Taps];
+  for (int pixel = 0; pixel < Pixels; ++pixel) sum[pixel] = Vector<T>{};
+  const T* weights = window.weights + channel;
+  for (Index row = 0; row < window.rows; ++row) {
+    const T* const* columns = window.columns[row] + window.first_column + first * window.step;
+    Vector<T> factor[Taps];
 #pragma GCC unroll 8
-      for (int tap = 0; tap < Taps; ++tap) factor[tap] = part.load(weights + tap * window.weight_pitch);
+    for (int tap = 0; tap < Taps; ++tap) factor[tap] = part.load(weights + tap * window.weight_pitch);
 #pragma GCC unroll 32
-      for (int i = 0; i < kColumns; ++i) {
-        const Vector<T> value = part.load(columns[i * column_step] + channel);
+    for (int i = 0; i < kColumns; ++i) {
+      const Vector<T> value = part.load(columns[i * column_step] + channel);
 #pragma GCC unroll 8
-        for (int tap = 0; tap < Taps; ++tap)
-          if (is_tap<kStep, Pixels>(i, tap))
-            sum[(i - tap) / kStep] = multiply_add(factor[tap], value, sum[(i - tap) / kStep]);
-      }
-      weights += Taps * window.weight_pitch;
+      for (int tap = 0; tap < Taps; ++tap)
+        if (is_tap<kStep, Pixels>(i, tap))
+          sum[(i - tap) / kStep] = multiply_add(factor[tap], value, sum[(i - tap) / kStep]);
     }
-    T* target = window.target + channel;
-    const Vector<T> bias = window.bias == nullptr ? Vector<T>{} : part.load(window.bias + channel);
+    weights += Taps * window.weight_pitch;
+  }
+  T* target = window.target + first * window.target_pitch + channel;
+  const Vector<T> bias = window.bias == nullptr ? Vector<T>{} : part.load(window.bias + channel);
 #pragma GCC unroll 8
-    for (int pixel = 0; pixel < Pixels; ++pixel) {
-      T* place = target + pixel * window.target_pitch;
-      part.store(place, (window.is_added ? part.load(place) : bias) + sum[pixel]);
+  for (int pixel = 0; pixel < Pixels; ++pixel, target += window.target_pitch)
+    part.store(target, (window.is_added ? part.load(target) : bias) + sum[pixel]);
+}
+
+// The last `Pixels` pixels may overlap those before them.
+template <class T, int Taps, int Step, int Pixels>
+static void lane_taps(const LaneTaps<T>& window) {
+  for (Index x = 0; x < window.pixels; x += Pixels) {
+    const Index first = x + Pixels <= window.pixels ? x : window.pixels - Pixels;
+    for_each_vector<T>(window.channels, [&](auto part, Index channel) __attribute__((always_inline)) {
+      lane_taps_of<T, Taps, Step, Pixels>(window, first, channel, part);
+    });
+  }
+}
+
+template <class T, int Taps, int Step, int Pixels, class Part>
+static inline __attribute__((always_inline)) void lane_products_of(const LaneProducts<T>& window, Index first,
+                                                                   Index channel, Part part) {
+  constexpr int kStep = Taps == 1 ? 1 : Step, kColumns = kLaneColumns<Taps, Step, Pixels>;
+  const Index column_step = Taps == 1 ? window.step : 1;
+  Vector<T> gradient[Pixels];
+#pragma GCC unroll 8
+  for (int pixel = 0; pixel < Pixels; ++pixel)
+    gradient[pixel] = part.load(window.gradients + channel + (first + pixel) * window.gradient_pitch);
+  T* sums = window.sums + channel;
+  for (Index row = 0; row < window.rows; ++row) {
+    const T* const* columns = window.columns[row] + window.first_column + first * window.step;
+    Vector<T> sum[Taps];
+#pragma GCC unroll 8
+    for (int tap = 0; tap < Taps; ++tap) sum[tap] = Vector<T>{};
+#pragma GCC unroll 32
+    for (int i = 0; i < kColumns; ++i) {
+      const Vector<T> value = part.load(columns[i * column_step] + channel);
+#pragma GCC unroll 8
+      for (int tap = 0; tap < Taps; ++tap)
+        if (is_tap<kStep, Pixels>(i, tap)) sum[tap] = multiply_add(gradient[(i - tap) / kStep], value, sum[tap]);
     }
-  });
+#pragma GCC unroll 8
+    for (int tap = 0; tap < Taps; ++tap, sums += window.sum_pitch) part.store(sums, part.load(sums) + sum[tap]);
+  }
 }
 
 template <class T, int Taps, int Step, int Pixels>
 static void lane_products(const LaneProducts<T>& window) {
-  constexpr int kStep = Taps == 1 ? 1 : Step, kColumns = kLaneColumns<Taps, Step, Pixels>;
-  const Index column_step = Taps == 1 ? window.step : 1;
-  for_each_vector<T>(window.channels, [&](auto part, Index channel) __attribute__((always_inline)) {
-    Vector<T> gradient[Pixels];
-#pragma GCC unroll 8
-    for (int pixel = 0; pixel < Pixels; ++pixel)
-      gradient[pixel] = part.load(window.gradients + channel + pixel * window.gradient_pitch);
-    T* sums = window.sums + channel;
-    for (Index row = 0; row < window.rows; ++row) {
-      const T* const* columns = window.columns[row] + window.first_column;
-      Vector<T> sum[Taps];
-#pragma GCC unroll 8
-      for (int tap = 0; tap < Taps; ++tap) sum[tap] = Vector<T>{};
-#pragma GCC unroll 32
-      for (int i = 0; i < kColumns; ++i) {
-        const Vector<T> value = part.load(columns[i * column_step] + channel);
-#pragma GCC unroll 8
-        for (int tap = 0; tap < Taps; ++tap)
-          if (is_tap<kStep, Pixels>(i, tap)) sum[tap] = multiply_add(gradient[(i - tap) / kStep], value, sum[tap]);
-      }
-#pragma GCC unroll 8
-      for (int tap = 0; tap < Taps; ++tap, sums += window.sum_pitch) part.store(sums, part.load(sums) + sum[tap]);
-    }
-  });
+  for (Index first = 0; first < window.pixels; first += Pixels)
+    for_each_vector<T>(window.channels, [&](auto part, Index channel) __attribute__((always_inline)) {
+      lane_products_of<T, Taps, Step, Pixels>(window, first, channel, part);
+    });
 }
 
 template <class T, int Taps, int Step, int Pixels>

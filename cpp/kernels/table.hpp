@@ -49,11 +49,11 @@ struct DotRows {
 constexpr int kMostRowTileRows = 8;
 constexpr int kDotTaps = 8;
 
-// Channels as lanes. Some neighbouring target pixels sum weights[row][tap] * columns[row][first_column + pixel * step +
-// tap], where every column points to the channels of a source pixel.
+// Channels as lanes. Each of some neighbouring target pixels sums weights[row][tap] * columns[row][first_column +
+// pixel * step + tap], where every column points to the channels of a source pixel.
 template <class T>
 struct LaneTaps {
-  Index channels;
+  Index pixels, channels;
   const T* const* const* columns;  // [rows]
   Index rows, first_column, step;
   const T* weights;  // [rows][taps][weight_pitch]
@@ -61,13 +61,14 @@ struct LaneTaps {
   const T* bias;  // may be null
   T* target;
   Index target_pitch;  // from pixel to pixel
-  bool is_added;       // to what the target holds, without the bias
+  bool is_added;       // to what the target holds, without the bias; only with as many pixels as the kernel takes
 };
 
-// sums[row][tap] += the products of the target pixels' gradients with the columns they have read.
+// sums[row][tap] += the products of the target pixels' gradients with the columns they have read. A multiple of the
+// pixels that the kernel takes.
 template <class T>
 struct LaneProducts {
-  Index channels;
+  Index pixels, channels;
   const T* const* const* columns;  // [rows]
   Index rows, first_column, step;
   const T* gradients;
