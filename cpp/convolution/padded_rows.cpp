@@ -4,18 +4,6 @@
 
 namespace convpool {
 
-namespace {
-
-// Positions i in [first, stop) with 0 <= start + i * step < extent.
-struct Inside {
-  Index first, stop;
-  Inside(Index start, Index step, Index extent, Index count) noexcept
-      : first(std::min(count, start >= 0 ? 0 : ceil_divide(-start, step))),
-        stop(std::clamp(extent > start ? ceil_divide(extent - start, step) : 0, first, count)) {}
-};
-
-}  // namespace
-
 PaddedRows::PaddedRows(const Correlation& part, Index rows, Index columns)
     : step_y_(part.step[1]), step_x_(part.step[2]) {
   Index span[kAxes] = {0, 0, 0};
@@ -40,14 +28,29 @@ Index PaddedRows::tap_offset(const Tap& tap) const noexcept {
          column % step_x_ * phase_pitch_ + column / step_x_;
 }
 
+// Zeros around the rows x columns that exist, of rows [0, rows_) in each channel.
+template <class T>
+void PaddedRows::pad_phase(Index channels, const Inside& rows, const Inside& columns, T* tile) const noexcept {
+  for (Index channel = 0; channel < channels; ++channel, tile += channel_pitch()) {
+    T* row = tile;
+    for (Index y = 0; y < rows_; ++y, row += row_pitch_) {
+      const bool is_inside = y >= rows.first && y < rows.stop;
+      std::fill(row, row + (is_inside ? columns.first : phase_pitch_), T{0});
+      if (is_inside) std::fill(row + columns.stop, row + phase_pitch_, T{0});
+    }
+  }
+}
+
 // One z plane and one phase of all channels. Channels first, a move runs over the rows of one channel; channels last,
 // over the channels of one row, transposing.
 template <class T>
 void PaddedRows::pack_phase(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels,
                             Index z, Index first_y, Index first_x, T* tile) const noexcept {
   const Grid& grid = part.source;
-  if (z < 0 || z >= grid.extent[0]) return;
-  const Inside rows(first_y, 1, grid.extent[1], rows_), columns(first_x, step_x_, grid.extent[2], phase_pitch_);
+  const bool is_inside = z >= 0 && z < grid.extent[0];
+  const Inside rows(first_y, 1, is_inside ? grid.extent[1] : 0, rows_);
+  const Inside columns(first_x, step_x_, grid.extent[2], phase_pitch_);
+  pad_phase(channels, rows, columns, tile);
   const Index row_count = rows.stop - rows.first, column_count = columns.stop - columns.first;
   if (row_count <= 0 || column_count <= 0) return;
   const Index x_stride = grid.axis_stride[2];
@@ -68,7 +71,6 @@ void PaddedRows::pack_phase(const Correlation& part, const ConvKernels<T>& kerne
 template <class T>
 void PaddedRows::pack(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channel,
                       Index channels, const TargetBox& box, T* tile) const noexcept {
-  std::fill(tile, tile + channels * channel_pitch(), T{0});
   source += box.batch * part.source.batch_stride + channel * part.source.channel_stride;
   for (Index plane = 0; plane < depth_; ++plane)
     for (Index phase = 0; phase < phases_; ++phase)

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "convolution/convolution.hpp"
+#include "convolution/depthwise_planes.hpp"
 #include "convolution/lanes.hpp"
+#include "convolution/output_lanes.hpp"
 #include "convolution/packed_correlation.hpp"
 #include "convolution/row_tiles.hpp"
 #include "reference/convolution.hpp"
@@ -34,8 +36,18 @@ bool accepts_rows(const KernelTable* table, const Correlation& part, ConvPass pa
   return pass == ConvPass::grad_weight ? row_grad_weight_accepts(part) : row_tiles_accept(*table, part);
 }
 
+bool accepts_depthwise_planes(const KernelTable* table, const Correlation& part, ConvPass pass) {
+  if (table == nullptr) return false;
+  return pass == ConvPass::grad_weight ? depthwise_planes_grad_weight_accepts(*table, part)
+                                       : depthwise_planes_accept(part);
+}
+
 bool accepts_lanes(const KernelTable* table, const Correlation& part, ConvPass) {
   return table != nullptr && lanes_accept(*table, part);
+}
+
+bool accepts_output_lanes(const KernelTable* table, const Correlation& part, ConvPass) {
+  return table != nullptr && output_lanes_accept(*table, part);
 }
 
 bool has_kernels(const KernelTable* table, const Correlation&, ConvPass) { return table != nullptr; }
@@ -52,26 +64,22 @@ Correlation bias_part(const Correlation& part) {
   return sums;
 }
 
-template <class T>
-void lane_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                    T* grad_weight, T* grad_bias, int num_threads) {
-  if (grad_weight != nullptr) lane_grad_weight(table, part, source, grad_output, grad_weight, num_threads);
-  if (grad_bias != nullptr)
-    packed_grad_weight<T>(table, bias_part(part), source, grad_output, nullptr, grad_bias, num_threads);
-}
-
-template <class T>
-void row_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                   T* grad_weight, T* grad_bias, int num_threads) {
-  if (grad_weight != nullptr) row_grad_weight(table, part, source, grad_output, grad_weight, num_threads);
+// Gradients of an algorithm for the weight alone: the bias is a sum of its own.
+template <class T, void (*weight_gradient)(const KernelTable*, const Correlation&, const T*, const T*, T*, int)>
+void separate_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                        T* grad_weight, T* grad_bias, int num_threads) {
+  if (grad_weight != nullptr) weight_gradient(table, part, source, grad_output, grad_weight, num_threads);
   if (grad_bias != nullptr)
     packed_grad_weight<T>(table, bias_part(part), source, grad_output, nullptr, grad_bias, num_threads);
 }
 
 template <class T>
 constexpr Algorithm<T> kPlan[] = {
-    {"lanes", accepts_lanes, run_lanes<T>, lane_gradients<T>},
-    {"row_tiles", accepts_rows, run_row_tiles<T>, row_gradients<T>},
+    {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>,
+     separate_gradients<T, depthwise_planes_grad_weight<T>>},
+    {"lanes", accepts_lanes, run_lanes<T>, separate_gradients<T, lane_grad_weight<T>>},
+    {"row_tiles", accepts_rows, run_row_tiles<T>, separate_gradients<T, row_grad_weight<T>>},
+    {"output_lanes", accepts_output_lanes, run_output_lanes<T>, separate_gradients<T, output_lane_grad_weight<T>>},
     {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>},
 };

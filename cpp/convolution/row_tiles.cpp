@@ -128,7 +128,9 @@ bool fits_tile(const Correlation& part) {
 }  // namespace
 
 bool row_tiles_accept(const KernelTable& table, const Correlation& part) {
-  return part.rows <= kMostRowTileRows && table.conv_f32.row_vectors[part.rows - 1] > 0 && fits_tile(part);
+  constexpr Index kMostRowChannels = 256;  // a row of many channels is a matrix product
+  return (part.target.extent[1] > 1 || part.channels <= kMostRowChannels) && part.rows <= kMostRowTileRows &&
+         table.conv_f32.row_vectors[part.rows - 1] > 0 && fits_tile(part);
 }
 
 bool row_grad_weight_accepts(const Correlation& part) {

@@ -4,6 +4,8 @@
 #include "kernels/partial.inl.hpp"
 #include "kernels/moves.inl.hpp"
 #include "kernels/row_convolution.inl.hpp"
+#include "kernels/depthwise_rows.inl.hpp"
+#include "kernels/output_lanes.inl.hpp"
 #include "kernels/lane_convolution.inl.hpp"
 #include "kernels/convolution.inl.hpp"
 #include "kernels/pooling_reductions.inl.hpp"

@@ -73,6 +73,8 @@ constexpr ConvKernels<T> make_conv_kernels() {
   fill_row_tiles<T, kMostRowTileRows, kMostTileVectors>(kernels);
   fill_dot_rows<T, kDotTaps>(kernels.dot_rows);
   kernels.lane = make_lane_kernels<T>();
+  kernels.depthwise = make_depthwise_kernels<T>();
+  kernels.output_lane = make_output_lane_kernels<T>();
   kernels.move_block = move_block<T>;
   return kernels;
 }

@@ -86,6 +86,73 @@ struct LaneKernels {
   void (*products[kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneProducts<T>& window);
 };
 
+// Rows of one plane, through a square kernel: target[y][x] = bias + the sum over i, j of weights[i][j] *
+// source[y * step + i][x * step + j], where the source rows are split into `step` phases.
+template <class T>
+struct DepthwiseRows {
+  Index rows, columns;  // of the target
+  const T* source;
+  Index source_pitch, phase_pitch;
+  const T* weights;
+  T bias;
+  T* target;
+  Index target_pitch;
+};
+
+// sums[i][j][lane] += the products of gradients[y][x] with source[y * step + i][x * step + j], lane by lane.
+template <class T>
+struct DepthwiseProducts {
+  Index rows, columns;  // of the gradients
+  const T* source;
+  Index source_pitch, phase_pitch;
+  const T* gradients;
+  Index gradient_pitch;
+};
+
+constexpr int kMostDepthwiseKernel = 5, kMostDepthwiseStep = 2;
+template <class T>
+struct DepthwiseKernels {  // [kernel - 1][step - 1], or null
+  void (*rows[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseRows<T>& plane);
+  void (*products[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseProducts<T>& plane, T* sums);
+};
+
+// Output channels as lanes. target[pixel][lane] = bias[lane] (or what it holds) + the sum over the entries e of
+// weights[e][lane] * source[offsets[e] + pixel * step].
+template <class T>
+struct OutputLanes {
+  const T* source;
+  const Index* offsets;
+  Index depth, step;
+  const T* weights;
+  const T* bias;
+  T* target;
+  Index target_pitch;
+  bool is_added;
+};
+
+// sums[e][lane] += the sum over rows and pixels of gradients[row][pixel][lane] * source[offsets[e] + row *
+// source_row_pitch + pixel * step].
+template <class T>
+struct OutputProducts {
+  Index rows, pixels;
+  const T* source;
+  const Index* offsets;
+  Index source_row_pitch, step;
+  const T* gradients;
+  Index gradient_row_pitch, gradient_pitch;
+  T* sums;
+};
+
+constexpr int kMostOutputVectors = 4, kMostOutputPixels = 14, kMostOutputEntries = 8;
+template <class T>
+struct OutputLaneKernels {
+  int most_vectors;
+  // [vectors - 1][pixels - 1][whether the step is 1], null where there is none
+  void (*taps[kMostOutputVectors][kMostOutputPixels][2])(const OutputLanes<T>& tile);
+  void (*products[kMostOutputVectors][kMostOutputEntries])(
+      const OutputProducts<T>& tile);  // [vectors - 1][entries - 1]
+};
+
 template <class T>
 struct ConvKernels {
   int lanes;        // elements in a vector
@@ -101,6 +168,8 @@ struct ConvKernels {
   // sums[t][lane] += products at tap t, lane by lane; [taps - 1].
   void (*dot_rows[kDotTaps])(const DotRows<T>& dot, T* sums);
   LaneKernels<T> lane;
+  DepthwiseKernels<T> depthwise;
+  OutputLaneKernels<T> output_lane;
   // Copies rows x columns elements between two strided matrices (strides in elements), transposing in registers where
   // one side runs along rows and the other along columns.
   void (*move_block)(Index rows, Index columns, const T* source, Index source_row, Index source_column, T* target,
