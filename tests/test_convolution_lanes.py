@@ -1,4 +1,4 @@
-"""Depthwise convolutions, small groups and few input channels: algorithms with channels as lanes, and planes by rows."""
+"""Depthwise convolutions, small groups and few input channels: channels as lanes, and planes by rows."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_small_groups(isa, shape, dtype):
 
 
 FEW_CHANNELS = [
-    *(ConvShape(f"outputs_{rows}", "", (2, 3, 6, 9), (rows, 3, 3, 3), padding=1) for rows in (12, 16, 31, 48, 64, 70, 128)),
+    *(ConvShape(f"outputs_{n}", "", (2, 3, 6, 9), (n, 3, 3, 3), padding=1) for n in (12, 16, 31, 48, 64, 70, 128)),
     *(ConvShape(f"width_{width}", "", (1, 2, 3, width), (16, 2, 2, 3), padding=1) for width in range(1, 32)),
     *(ConvShape(f"inputs_{few}", "", (1, few, 7, 8), (32, few, 5, 5), padding=2) for few in (1, 2, 6, 16)),
     ConvShape("stem", "", (1, 3, 30, 130), (64, 3, 7, 7), stride=2, padding=3),

@@ -150,18 +150,22 @@ void depthwise_planes_grad_weight(const KernelTable* table, const Correlation& p
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const Job job(part, kernels.lanes, sizeof(T));
   const Index taps = job.kernel * job.kernel, lanes = kernels.lanes;
-  const Index slices = std::clamp<Index>(ceil_divide(kWantedTasks, part.groups), 1, std::max<Index>(part.batch, 1));
-  const Index batch_slice = ceil_divide(part.batch, slices), tasks = part.groups * slices;
+  const Index at_once = std::clamp<Index>(part.groups / kWantedTasks, 1, 16);  // neighbouring planes go to one thread
+  const Index blocks = ceil_divide(part.groups, at_once);
+  const Index slices = std::clamp<Index>(ceil_divide(kWantedTasks, blocks), 1, std::max<Index>(part.batch, 1));
+  const Index batch_slice = ceil_divide(part.batch, slices), tasks = blocks * slices;
   const int workers = worker_count(num_threads, tasks, part.groups * taps * (part.pixels() / 16 + 1));
   const Workspace tiles(workers, static_cast<std::size_t>(job.tile.channel_pitch()) * sizeof(T));
-  const Workspace partial(1, static_cast<std::size_t>(tasks * taps * lanes) * sizeof(T));
+  const Workspace partial(1, static_cast<std::size_t>(part.groups * slices * taps * lanes) * sizeof(T));
   T* sums = reinterpret_cast<T*>(partial.of(0));
   parallel_for(tasks, workers, [&](Index task, int worker) {
-    const Index channel = task / slices, slice = task % slices;
-    T* own = sums + task * taps * lanes;
-    std::fill_n(own, taps * lanes, T{0});
+    const Index first = task / slices * at_once, stop = std::min(first + at_once, part.groups), slice = task % slices;
+    const auto own = [&](Index channel) { return sums + (channel * slices + slice) * taps * lanes; };
+    for (Index channel = first; channel < stop; ++channel) std::fill_n(own(channel), taps * lanes, T{0});
     for (Index batch = slice * batch_slice; batch < std::min((slice + 1) * batch_slice, part.batch); ++batch)
-      add_plane(job, kernels, source, grad_output, batch, channel, reinterpret_cast<T*>(tiles.of(worker)), own);
+      for (Index channel = first; channel < stop; ++channel)
+        add_plane(job, kernels, source, grad_output, batch, channel, reinterpret_cast<T*>(tiles.of(worker)),
+                  own(channel));
   });
   for (Index channel = 0; channel < part.groups; ++channel)
     for (Index tap = 0; tap < taps; ++tap) {

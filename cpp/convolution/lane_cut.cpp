@@ -42,14 +42,15 @@ LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target
   }
   for (const auto [axis, least] : {std::array<Index, 2>{0, 1}, {1, 4}, {2, 64}, {1, 1}})
     while (count[axis] > least && is_large()) count[axis] = ceil_divide(count[axis], 2);
+  const Index all = part.groups * part.rows;
   channels = lanes;
   if (!is_side_by_side) {
     const Index row_pixels = window.reads({{0, 0, 0}, {1, 1, count[2]}}).pixels();
     const Index wanted = std::max(kMostRowBytes / (row_pixels * element), 4 * lanes);
-    channels = ceil_divide(ceil_divide(part.groups, ceil_divide(part.groups, wanted)), lanes) * lanes;
+    channels = ceil_divide(ceil_divide(all, ceil_divide(all, wanted)), lanes) * lanes;
   }
-  channels = std::min(part.groups, channels);
-  channel_blocks = ceil_divide(part.groups, channels);
+  channels = std::min(all, channels);
+  channel_blocks = ceil_divide(all, channels);
   for (int axis = 0; axis < kAxes; ++axis) boxes[axis] = ceil_divide(part.target.extent[axis], count[axis]);
 }
 

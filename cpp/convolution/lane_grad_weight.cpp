@@ -27,7 +27,8 @@ struct Job {
     slices = std::max<Index>(ceil_divide(boxes(), boxes_per_slice), 1);
   }
   Index boxes() const { return part->batch * cut.boxes_of_image(); }
-  Index weights() const { return window.taps() * part->groups; }
+  Index channels() const { return part->groups * part->rows; }
+  Index weights() const { return window.depth() * channels(); }
 };
 
 template <class T>
@@ -40,7 +41,7 @@ struct Scratch {
     const PixelBox first = job.cut.box(*job.part, 0), read = job.window.reads(first);
     if (!job.cut.is_side_by_side) lanes = 0;
     scratch.zeros = carver.take<T>(job.cut.channels);
-    scratch.sums = carver.take<T>(job.window.taps() * job.cut.channels);
+    scratch.sums = carver.take<T>(job.window.depth() * job.cut.channels);
     scratch.source = carver.take<T>(read.pixels() * lanes);
     scratch.gradients = carver.take<T>(first.pixels() * lanes);
     scratch.table = carver.take<const T*>(read.pixels());
@@ -60,7 +61,8 @@ void add_row(const Job& job, const ConvKernels<T>& kernels, LaneProducts<T> prod
     for (const TapRun& run : job.window.runs()) {
       products.first_column = x * products.step + run.column;
       products.sums = sums + run.packed * products.sum_pitch;
-      kernels.lane.products[run.taps - 1][run.taps == 1 ? 0 : products.step - 1][at_once - 1](products);
+      kernels.lane.products[products.group > 1][run.taps - 1][run.taps == 1 ? 0 : products.step - 1][at_once - 1](
+          products);
     }
   }
 }
@@ -89,6 +91,7 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
   products.step = part.step[2];
   products.gradient_pitch = gradients.stride[2];
   products.sum_pitch = job.cut.channels;
+  products.group = part.rows;
   for (Index z = 0; z < box.count[0]; ++z)
     for (Index y = 0; y < box.count[1]; ++y) {
       job.window.pick_rows(scratch.table, read, z, y, scratch.rows);
@@ -99,35 +102,37 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
 
 // The sums of one slice: [tap][channel] of all channels.
 template <class T>
-void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, T* partial,
-              Index task, const Scratch<T>& scratch) noexcept {
-  const Index block = task / job.slices, slice = task % job.slices;
-  const Index channel = block * job.cut.channels, groups = job.part->groups;
-  const Index channels = std::min(job.cut.channels, groups - channel);
+void add_slice(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, T* partial,
+               Index number, const Scratch<T>& scratch) noexcept {
+  const Index block = number / job.slices, slice = number % job.slices;
+  const Index channel = block * job.cut.channels, all = job.channels();
+  const Index channels = std::min(job.cut.channels, all - channel);
   T* target = partial + slice * job.weights() + channel;
-  for (Index tap = 0; tap < job.window.taps(); ++tap) std::fill_n(target + tap * groups, channels, T{0});
+  for (Index tap = 0; tap < job.window.depth(); ++tap) std::fill_n(target + tap * all, channels, T{0});
   const Index stop = std::min((slice + 1) * job.boxes_per_slice, job.boxes());
   for (Index box = slice * job.boxes_per_slice; box < stop; ++box) {
-    std::fill_n(scratch.sums, job.window.taps() * job.cut.channels, T{0});
+    std::fill_n(scratch.sums, job.window.depth() * job.cut.channels, T{0});
     const Index batch = box / job.cut.boxes_of_image();
     const Grid &from = job.part->source, &to = job.part->target;
     add_box(job, kernels, source + batch * from.batch_stride + channel * from.channel_stride,
             grad_output + batch * to.batch_stride + channel * to.channel_stride, box % job.cut.boxes_of_image(),
             channels, scratch);
-    for (Index tap = 0; tap < job.window.taps(); ++tap)
-      for (Index i = 0; i < channels; ++i) target[tap * groups + i] += scratch.sums[tap * job.cut.channels + i];
+    for (Index tap = 0; tap < job.window.depth(); ++tap)
+      for (Index i = 0; i < channels; ++i) target[tap * all + i] += scratch.sums[tap * job.cut.channels + i];
   }
 }
 
-// Adds the slices in their order and puts every weight in its place.
+// Adds the slices of one product of all channels in their order and puts the sums in their places.
 template <class T>
-void write_weights(const Job& job, T* partial, T* grad_weight) noexcept {
-  const Index groups = job.part->groups;
+void write_weights(const Job& job, T* partial, Index product, T* grad_weight) noexcept {
+  const Correlation& part = *job.part;
+  T* sums = partial + product * job.channels();
   for (Index slice = 1; slice < job.slices; ++slice)
-    for (Index i = 0; i < job.weights(); ++i) partial[i] += partial[slice * job.weights() + i];
-  for (const Index tap : job.window.weight_offsets())
-    for (Index group = 0; group < groups; ++group)
-      grad_weight[tap + group * job.part->weight_group_stride] = *partial++;
+    for (Index i = 0; i < job.channels(); ++i) sums[i] += sums[slice * job.weights() + i];
+  grad_weight += job.window.weight_offsets()[static_cast<std::size_t>(product)];
+  for (Index group = 0; group < part.groups; ++group)
+    for (Index row = 0; row < part.rows; ++row)
+      grad_weight[group * part.weight_group_stride + row * part.weight_row_stride] = *sums++;
 }
 
 }  // namespace
@@ -139,7 +144,8 @@ void lane_grad_weight(const KernelTable* table, const Correlation& part, const T
   const Job job(part, kernels.lanes, sizeof(T));
   const Workspace partial_memory(1, static_cast<std::size_t>(job.slices * job.weights()) * sizeof(T));
   T* partial = reinterpret_cast<T*>(partial_memory.of(0));
-  const Index tasks = job.cut.channel_blocks * job.slices;
+  const Index parts = job.cut.channel_blocks * job.slices;
+  const Index at_once = std::max<Index>(parts / kWantedTasks, 1), tasks = ceil_divide(parts, at_once);
   const int workers = worker_count(num_threads, tasks, job.weights() * (part.pixels() / 16 + 1));
   Scratch<T> measure;
   const Workspace memory(workers, Scratch<T>::carve(Carver(), job, kernels.lanes, measure));
@@ -150,9 +156,12 @@ void lane_grad_weight(const KernelTable* table, const Correlation& part, const T
   parallel_for(tasks, workers, [&](Index task, int worker) {
     Scratch<T> scratch;
     Scratch<T>::carve(Carver(memory.of(worker)), job, kernels.lanes, scratch);
-    run_task(job, kernels, source, grad_output, partial, task, scratch);
+    for (Index number = task * at_once; number < std::min((task + 1) * at_once, parts); ++number)
+      add_slice(job, kernels, source, grad_output, partial, number, scratch);
   });
-  write_weights(job, partial, grad_weight);
+  const int writers = worker_count(num_threads, job.window.depth(), job.slices * job.weights());
+  parallel_for(job.window.depth(), writers,
+               [&](Index product, int) { write_weights(job, partial, product, grad_weight); });
 }
 
 template void lane_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);

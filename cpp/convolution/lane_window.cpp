@@ -9,9 +9,10 @@ namespace {
 constexpr Index kRunLengths[] = {7, 5, 4, 3, 2, 1};  // that have kernels
 
 // The longest kernel for what is left of a run, but 6 as 3 + 3.
-Index next_length(Index left) {
-  if (left == 6) return 3;
-  return *std::find_if(std::begin(kRunLengths), std::end(kRunLengths), [=](Index length) { return length <= left; });
+Index next_length(Index left, bool is_grouped) {
+  const Index most = left == 6 || is_grouped ? kMostGroupedLaneTaps : kMostLaneTaps;
+  return *std::find_if(std::begin(kRunLengths), std::end(kRunLengths),
+                       [=](Index length) { return length <= std::min(left, most); });
 }
 
 }  // namespace
@@ -35,11 +36,11 @@ LaneWindow::LaneWindow(const Correlation& part) {
       row_offsets_.push_back(row);
     if (row_offsets_.size() == 1) ++row_taps;
   }
-  make_runs(taps, row_taps);
+  make_runs(part, taps, row_taps);
 }
 
 // Taps are a product of axes, so the runs of the first row are those of every row.
-void LaneWindow::make_runs(const std::vector<Tap>& taps, Index row_taps) {
+void LaneWindow::make_runs(const Correlation& part, const std::vector<Tap>& taps, Index row_taps) {
   const auto tap_at = [&](Index row, Index i) -> const Tap& {
     return taps[static_cast<std::size_t>(row * row_taps + i)];
   };
@@ -48,9 +49,11 @@ void LaneWindow::make_runs(const std::vector<Tap>& taps, Index row_taps) {
     if (step_[2] <= kMostLaneStep)
       while (stop < row_taps && tap_at(0, stop).offset[2] == tap_at(0, stop - 1).offset[2] + 1) ++stop;
     while (first < stop) {
-      const TapRun run{tap_at(0, first).offset[2] - least_[2], next_length(stop - first), first * rows()};
+      const TapRun run{tap_at(0, first).offset[2] - least_[2], next_length(stop - first, part.channels > 1), depth()};
       for (Index row = 0; row < rows(); ++row)
-        for (Index tap = 0; tap < run.taps; ++tap) weight_offsets_.push_back(tap_at(row, first + tap).weight_offset);
+        for (Index channel = 0; channel < part.channels; ++channel)
+          for (Index tap = 0; tap < run.taps; ++tap)
+            weight_offsets_.push_back(tap_at(row, first + tap).weight_offset + channel * part.weight_channel_stride);
       runs_.push_back(run);
       first += run.taps;
     }

@@ -24,11 +24,12 @@ struct PixelBox {
   Index pixels() const noexcept { return count[0] * count[1] * count[2]; }
 };
 
-// Neighbouring taps of a row that one kernel takes. Weights and sums are packed [run][row][tap of the run][channel].
+// Neighbouring taps of a row that one kernel takes. Weights and sums are packed [run][row][source channel of the group]
+// [tap of the run][channel].
 struct TapRun {
   Index column;  // of its first tap, counted from the window's first
   Index taps;
-  Index packed;  // packed taps in front of it
+  Index packed;  // products in front of it
 };
 
 class LaneWindow {
@@ -36,9 +37,10 @@ class LaneWindow {
   explicit LaneWindow(const Correlation& part);
 
   Index rows() const noexcept { return static_cast<Index>(row_offsets_.size()); }
-  Index taps() const noexcept { return static_cast<Index>(weight_offsets_.size()); }
+  // Products of a target element.
+  Index depth() const noexcept { return static_cast<Index>(weight_offsets_.size()); }
   const std::vector<TapRun>& runs() const noexcept { return runs_; }
-  // Of the weight array, in packed order.
+  // Of the weights of a target channel, in packed order.
   const std::vector<Index>& weight_offsets() const noexcept { return weight_offsets_; }
 
   // Source positions that a box of the target reads, in the padding too.
@@ -53,7 +55,7 @@ class LaneWindow {
   void pick_rows(const T* const* table, const PixelBox& read, Index z, Index y, const T* const** rows) const noexcept;
 
  private:
-  void make_runs(const std::vector<Tap>& taps, Index row_taps);
+  void make_runs(const Correlation& part, const std::vector<Tap>& taps, Index row_taps);
 
   struct RowOffset {
     Index z, y;  // from the least

@@ -19,7 +19,8 @@ struct Job {
   Index packed_offset;
 
   Job(const Correlation& correlation, Index offset) : part(&correlation), window(correlation), packed_offset(offset) {}
-  Index packed_elements() const { return window.taps() * part->groups; }
+  Index channels() const { return part->groups * part->rows; }
+  Index packed_elements() const { return window.depth() * channels(); }
 };
 
 template <class T>
@@ -32,7 +33,13 @@ struct Call {
   T* result;
 
   const Correlation& first_part() const { return *jobs.front().part; }
-  Index tasks() const { return first_part().batch * cut.channel_blocks * cut.boxes_of_image(); }
+  Index boxes() const { return first_part().batch * cut.channel_blocks * cut.boxes_of_image(); }
+  // Small boxes that follow each other go to one thread.
+  Index boxes_at_once() const {
+    constexpr Index kTaskElements = 1 << 15;
+    const PixelBox box = cut.box(first_part(), 0);
+    return ceil_divide(kTaskElements, std::max<Index>(box.pixels() * cut.channels, 1));
+  }
   // Where a box of a part lies in the target that the parts share.
   PixelBox placed(const Job& job, const PixelBox& box) const noexcept {
     PixelBox place;
@@ -72,12 +79,14 @@ struct Scratch {
   }
 };
 
-// [tap][channel]
+// [product][channel]
 template <class T>
-void pack_taps(const Job& job, const T* weight, T* packed) noexcept {
-  for (const Index tap : job.window.weight_offsets())
-    for (Index channel = 0; channel < job.part->groups; ++channel)
-      *packed++ = weight[tap + channel * job.part->weight_group_stride];
+void pack_weights_of(const Job& job, const T* weight, T* packed) noexcept {
+  const Correlation& part = *job.part;
+  for (const Index offset : job.window.weight_offsets())
+    for (Index group = 0; group < part.groups; ++group)
+      for (Index row = 0; row < part.rows; ++row)
+        *packed++ = weight[offset + group * part.weight_group_stride + row * part.weight_row_stride];
 }
 
 // Some neighbouring target pixels through all taps, as many rows of taps at a time as a sum may have products.
@@ -87,13 +96,13 @@ void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps,
   const T* const* const* columns = taps.columns;
   taps.is_added = false;
   for (const TapRun& run : job.window.runs()) {
-    const auto kernel = kernels.lane.taps[run.taps - 1][run.taps == 1 ? 0 : taps.step - 1][at_once - 1];
-    const Index most_rows = kDepthChunk / run.taps;
+    const auto kernel = kernels.lane.taps[taps.group > 1][run.taps - 1][run.taps == 1 ? 0 : taps.step - 1][at_once - 1];
+    const Index most_rows = kDepthChunk / (run.taps * taps.group);
     taps.first_column = first_column + run.column;
     for (Index row = 0; row < job.window.rows(); row += most_rows) {
       taps.columns = columns + row;
       taps.rows = std::min(most_rows, job.window.rows() - row);
-      taps.weights = packed + (run.packed + row * run.taps) * taps.weight_pitch;
+      taps.weights = packed + (run.packed + row * taps.group * run.taps) * taps.weight_pitch;
       kernel(taps);
       taps.is_added = true;
     }
@@ -108,7 +117,8 @@ void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps, c
               const T* packed, const Index (&step)[2]) noexcept {
   const Index columns = box.count[2], at_once = columns >= 7 ? 7 : columns >= 4 ? 4 : 1;
   const LaneWindow& window = job.window;
-  const bool is_one_kernel = window.runs().size() == 1 && window.rows() <= kDepthChunk / window.runs().front().taps;
+  const bool is_one_kernel =
+      window.runs().size() == 1 && window.rows() <= kDepthChunk / (window.runs().front().taps * taps.group);
   taps.pixels = is_one_kernel ? columns : at_once;
   for (Index z = 0; z < box.count[0]; ++z)
     for (Index y = 0; y < box.count[1]; ++y) {
@@ -133,19 +143,21 @@ void run_box(const Call<T>& call, const Job& job, const PixelBox& box, const Lan
   taps.channels = channels;
   taps.columns = scratch.rows;
   taps.step = part.step[2];
-  taps.weight_pitch = part.groups;
+  taps.weight_pitch = job.channels();
+  taps.group = part.rows;
   taps.bias = call.bias == nullptr ? nullptr : call.bias + channel;
   taps.target_pitch = call.target.step(part, 2) * target.stride[2];
   run_rows(job, call.kernels, taps, box, target, place.first, scratch, read, call.packed + job.packed_offset + channel,
            {call.target.step(part, 0), call.target.step(part, 1)});
 }
 
+// One box of all parts.
 template <class T>
-void run_task(const Call<T>& call, Index task, const Scratch<T>& scratch) noexcept {
-  const Index index = task % call.cut.boxes_of_image(), block = task / call.cut.boxes_of_image();
+void run_boxes(const Call<T>& call, Index number, const Scratch<T>& scratch) noexcept {
+  const Index index = number % call.cut.boxes_of_image(), block = number / call.cut.boxes_of_image();
   const Index channel = block % call.cut.channel_blocks * call.cut.channels, batch = block / call.cut.channel_blocks;
   const Correlation& first = call.first_part();
-  const Index channels = std::min(call.cut.channels, first.groups - channel);
+  const Index channels = std::min(call.cut.channels, call.jobs.front().channels() - channel);
   const Grid &from = first.source, &to = call.target.grid;
   const T* source = call.source + batch * from.batch_stride + channel * from.channel_stride;
   T* result = call.result + call.target.offset + batch * to.batch_stride + channel * to.channel_stride;
@@ -177,34 +189,40 @@ void run_jobs(const KernelTable& table, const std::vector<Correlation>& parts, c
   for (const Correlation& part : parts) {
     jobs.emplace_back(part, packed_elements);
     packed_elements += jobs.back().packed_elements();
-    work += part.groups * part.pixels() * (part.depth() / 16 + 1);
+    work += jobs.back().channels() * part.pixels() * (part.depth() / 16 + 1);
   }
   const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs) pack_taps(job, weight, packed + job.packed_offset);
+  for (const Job& job : jobs) pack_weights_of(job, weight, packed + job.packed_offset);
 
   const LaneTarget whole(parts);
   const LaneCut cut(parts.front(), jobs.front().window, whole.is_whole ? static_cast<Index>(parts.size()) : 1,
                     kernels.lanes, sizeof(T));
   const Call<T> call{kernels, jobs, cut, whole, source, packed, bias, target};
-  const int workers = worker_count(num_threads, call.tasks(), work);
+  const Index at_once = call.boxes_at_once(), tasks = ceil_divide(call.boxes(), at_once);
+  const int workers = worker_count(num_threads, tasks, work);
   Scratch<T> scratch;
   const Workspace memory(workers, Scratch<T>::carve(Carver(), call, scratch));
   for (int worker = 0; worker < workers; ++worker) {
     Scratch<T>::carve(Carver(memory.of(worker)), call, scratch);
     std::fill_n(scratch.zeros, cut.channels, T{0});
   }
-  parallel_for(call.tasks(), workers, [&](Index task, int worker) {
+  parallel_for(tasks, workers, [&](Index task, int worker) {
     Scratch<T> worker_scratch;
     Scratch<T>::carve(Carver(memory.of(worker)), call, worker_scratch);
-    run_task(call, task, worker_scratch);
+    for (Index number = task * at_once; number < std::min((task + 1) * at_once, call.boxes()); ++number)
+      run_boxes(call, number, worker_scratch);
   });
 }
 
 }  // namespace
 
+// Depthwise, or groups of a few channels, which must not reach across a vector of any element type.
 bool lanes_accept(const KernelTable& table, const Correlation& part) {
-  return part.rows == 1 && part.channels == 1 && !part.taps.empty() && 4 * part.groups >= table.conv_f32.lanes;
+  const Index lanes = table.conv_f32.lanes, group = part.rows;
+  const bool is_small_group = group == 1 || (group <= table.conv_f64.lanes && table.conv_f64.lanes % group == 0);
+  return is_small_group && part.channels == group && !part.taps.empty() && 4 * part.groups * group >= lanes &&
+         (group == 1 || part.source.channel_stride == 1);
 }
 
 template <class T>

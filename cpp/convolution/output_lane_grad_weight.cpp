@@ -41,12 +41,15 @@ void pack_gradients(const Call<T>& call, const T* gradients, Index channels, con
   const Grid& grid = call.cut.part.target;
   const bool is_dense = grid.axis_stride[1] == box.columns * grid.axis_stride[2];
   const Index moves = is_dense ? 1 : box.rows, pixels = is_dense ? box.rows * box.columns : box.columns;
-  for (Index row = 0; row < moves; ++row, gradients += grid.axis_stride[1], packed += box.columns * call.cut.width) {
-    if (grid.channel_stride == 1)
-      call.kernels.move_block(pixels, channels, gradients, grid.axis_stride[2], 1, packed, call.cut.width, 1);
-    else
-      call.kernels.move_block(channels, pixels, gradients, grid.channel_stride, grid.axis_stride[2], packed, 1,
-                              call.cut.width);
+  const Index width = call.cut.width, lanes = call.kernels.lanes;
+  for (Index row = 0; row < moves; ++row, gradients += grid.axis_stride[1], packed += box.columns * width) {
+    if (grid.channel_stride == 1) {
+      call.kernels.move_block(pixels, channels, gradients, grid.axis_stride[2], 1, packed, width, 1);
+      continue;
+    }
+    for (Index channel = 0; channel < channels; channel += lanes)
+      call.kernels.move_block(std::min(lanes, channels - channel), pixels, gradients + channel * grid.channel_stride,
+                              grid.channel_stride, grid.axis_stride[2], packed + channel, 1, width);
   }
 }
 

@@ -11,7 +11,7 @@ namespace {
 constexpr Index kDepthChunk = 128;  // products summed in a register, as in packed tiles
 
 // Finished rows are moved together until they have this many pixels.
-constexpr Index kMovedPixels = 64;
+constexpr Index kMovedPixels = 512;
 
 template <class T>
 struct Call {
@@ -81,18 +81,21 @@ void run_row(const Call<T>& call, OutputLanes<T> tile, Index columns, Index at_o
   }
 }
 
-// Rows of finished pixels to their place.
+// Rows of finished pixels to their place, a vector of planes at a time.
 template <class T>
 void move_rows(const Call<T>& call, const T* result, Index channels, Index rows, Index columns, T* target) noexcept {
   const Grid& grid = call.cut.part.target;
+  const Index width = call.cut.width, lanes = call.kernels.lanes;
   const bool is_dense = grid.axis_stride[1] == columns * grid.axis_stride[2];
   const Index moves = is_dense ? 1 : rows, pixels = is_dense ? rows * columns : columns;
-  for (Index row = 0; row < moves; ++row, result += columns * call.cut.width, target += grid.axis_stride[1]) {
-    if (grid.channel_stride == 1)
-      call.kernels.move_block(pixels, channels, result, call.cut.width, 1, target, grid.axis_stride[2], 1);
-    else
-      call.kernels.move_block(channels, pixels, result, 1, call.cut.width, target, grid.channel_stride,
-                              grid.axis_stride[2]);
+  for (Index row = 0; row < moves; ++row, result += columns * width, target += grid.axis_stride[1]) {
+    if (grid.channel_stride == 1) {
+      call.kernels.move_block(pixels, channels, result, width, 1, target, grid.axis_stride[2], 1);
+      continue;
+    }
+    for (Index channel = 0; channel < channels; channel += lanes)
+      call.kernels.move_block(std::min(lanes, channels - channel), pixels, result + channel, 1, width,
+                              target + channel * grid.channel_stride, grid.channel_stride, grid.axis_stride[2]);
   }
 }
 

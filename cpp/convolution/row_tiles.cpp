@@ -24,17 +24,30 @@ struct Job {
   Index packed_offset, first_task;
 
   Index tasks() const { return cut.tasks(); }
+  bool is_direct() const { return part->target.axis_stride[2] == 1; }
   Index tile_elements() const { return cut.group_block * part->channels * tile.channel_pitch(); }
   Index result_elements() const { return cut.group_block * part->rows * cut.box_rows * cut.padded_columns; }
 };
 
+// All taps of a channel follow each other: they read the same few rows.
 std::vector<Index> entry_offsets(const Correlation& part, const PaddedRows& tile) {
   std::vector<Index> offsets;
   offsets.reserve(static_cast<std::size_t>(part.depth()));
-  for (const Tap& tap : part.taps)
-    for (Index channel = 0; channel < part.channels; ++channel)
-      offsets.push_back(channel * tile.channel_pitch() + tile.tap_offset(tap));
+  for (Index channel = 0; channel < part.channels; ++channel)
+    for (const Tap& tap : part.taps) offsets.push_back(channel * tile.channel_pitch() + tile.tap_offset(tap));
   return offsets;
+}
+
+// [group][entry][row]
+template <class T>
+void pack_entries(const Correlation& part, const T* weight, T* packed) noexcept {
+  for (Index group = 0; group < part.groups; ++group)
+    for (Index channel = 0; channel < part.channels; ++channel)
+      for (const Tap& tap : part.taps) {
+        const T* source =
+            weight + group * part.weight_group_stride + channel * part.weight_channel_stride + tap.weight_offset;
+        for (Index row = 0; row < part.rows; ++row) *packed++ = source[row * part.weight_row_stride];
+      }
 }
 
 std::vector<Job> make_jobs(const std::vector<Correlation>& parts, Index lanes, std::size_t element_bytes) {
@@ -50,32 +63,49 @@ std::vector<Job> make_jobs(const std::vector<Correlation>& parts, Index lanes, s
   return jobs;
 }
 
-// result[row][y][x] of one group += weights * tile. A tile's vectors lie below each other, so that narrow images fill
-// them too; in one-dimensional data they lie side by side.
+// Where the rows of a group go: to their place in the target if its pixels are neighbours, else to scratch memory.
 template <class T>
-void multiply_group(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* source,
-                    const TargetBox& box, T* result) noexcept {
-  const Correlation& part = *job.part;
-  const Index pitch = job.cut.padded_columns;
+struct Place {
+  T* data;
+  Index row, y;  // distances
+};
+
+// One tile of `vectors` vectors through all entries; without any, it is the bias.
+template <class T>
+void run_tile(const Job& job, const ConvKernels<T>& kernels, RowTile<T> tile, const T* packed, Index vectors) noexcept {
+  const Index rows = job.part->rows, depth = job.part->depth();
+  for (Index entry = 0; entry == 0 || entry < depth; entry += kDepthChunk) {
+    tile.a = packed + entry * rows;
+    tile.offsets = job.offsets.data() + entry;
+    tile.depth = std::min(kDepthChunk, depth - entry);
+    tile.is_added = entry > 0;
+    kernels.row_tile[rows - 1][vectors - 1](tile);
+  }
+}
+
+// A tile's vectors lie below each other, so that narrow images fill them too; in one-dimensional data they lie side by
+// side. The last vector of a row overlaps the one before it.
+template <class T>
+void multiply_group(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* source, const T* bias,
+                    const TargetBox& box, const Place<T>& place) noexcept {
+  const Index lanes = kernels.lanes, most_vectors = kernels.row_vectors[job.part->rows - 1];
   const bool is_flat = box.rows == 1;
-  const Index length = is_flat ? pitch / kernels.lanes : box.rows;  // vectors along the tile's direction
-  const Index most_vectors = kernels.row_vectors[part.rows - 1];
   RowTile<T> tile{};
-  tile.b_vector = is_flat ? kernels.lanes : job.tile.target_row_pitch();
-  tile.c_vector = is_flat ? kernels.lanes : pitch;
-  tile.c_row = job.cut.box_rows * pitch;
-  for (Index x = 0; x < (is_flat ? 1 : box.columns); x += kernels.lanes)
-    for (Index first = 0; first < length; first += most_vectors) {
-      const Index vectors = std::min(most_vectors, length - first);
-      tile.c = result + first * tile.c_vector + x;
-      for (Index entry = 0; entry < part.depth(); entry += kDepthChunk) {
-        tile.a = packed + entry * part.rows;
-        tile.b = source + first * tile.b_vector + x;
-        tile.offsets = job.offsets.data() + entry;
-        tile.depth = std::min(kDepthChunk, part.depth() - entry);
-        kernels.row_tile[part.rows - 1][vectors - 1](tile);
-      }
+  tile.b_vector = is_flat ? lanes : job.tile.target_row_pitch();
+  tile.c_vector = is_flat ? lanes : place.y;
+  tile.c_row = place.row;
+  tile.columns = box.columns;
+  tile.bias = bias;
+  for (Index column = 0; column < box.columns;) {
+    const Index x = std::max<Index>(std::min(column, box.columns - lanes), 0);
+    const Index abreast = is_flat ? std::clamp<Index>((box.columns - x) / lanes, 1, most_vectors) : 1;
+    for (Index y = 0; y < box.rows; y += most_vectors) {
+      tile.b = source + y * job.tile.target_row_pitch() + x;
+      tile.c = place.data + y * place.y + x;
+      run_tile(job, kernels, tile, packed, is_flat ? abreast : std::min(most_vectors, box.rows - y));
     }
+    column = x + abreast * lanes;
+  }
 }
 
 // Moves result[channel][y][x] to the target, in the order that either layout likes.
@@ -101,19 +131,24 @@ template <class T>
 void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias, T* target,
               Index task, T* tile, T* result) noexcept {
   const Correlation& part = *job.part;
+  const Grid& grid = part.target;
   const Index block = task / job.cut.boxes, first_group = block * job.cut.group_block;
-  const Index groups = job.cut.groups_of(part, block);
+  const Index groups = job.cut.groups_of(part, block), first_row = first_group * part.rows;
   const TargetBox box = job.cut.box(part, task % job.cut.boxes);
-  const Index plane = job.cut.box_rows * job.cut.padded_columns, first_row = first_group * part.rows;
-  if (!part.taps.empty())
-    job.tile.pack(part, kernels, source, first_group * part.channels, groups * part.channels, box, tile);
-  for (Index row = 0; row < groups * part.rows; ++row)
-    std::fill(result + row * plane, result + (row + 1) * plane, bias == nullptr ? T{0} : bias[first_row + row]);
-  for (Index group = 0; group < groups && !part.taps.empty(); ++group)
+  job.tile.pack(part, kernels, source, first_group * part.channels, groups * part.channels, box, tile);
+  target += part.target_offset + first_row * grid.channel_stride;
+  const Index plane = job.cut.box_rows * job.cut.padded_columns;
+  Place<T> place{result, plane, job.cut.padded_columns};
+  if (job.is_direct())
+    place = {target + box.batch * grid.batch_stride + box.z * grid.axis_stride[0] + box.y * grid.axis_stride[1] + box.x,
+             grid.channel_stride, grid.axis_stride[1]};
+  for (Index group = 0; group < groups; ++group) {
     multiply_group(job, kernels, packed + job.packed_offset + (first_row + group * part.rows) * part.depth(),
-                   tile + group * part.channels * job.tile.channel_pitch(), box, result + group * part.rows * plane);
-  store_box(job, kernels, result, groups * part.rows, box,
-            target + part.target_offset + first_row * part.target.channel_stride);
+                   tile + group * part.channels * job.tile.channel_pitch(),
+                   bias == nullptr ? nullptr : bias + first_row + group * part.rows, box, place);
+    place.data += part.rows * place.row;
+  }
+  if (!job.is_direct()) store_box(job, kernels, result, groups * part.rows, box, target);
 }
 
 // Whether the padded source of the smallest box stays within its bound.
@@ -154,7 +189,7 @@ void run_row_tiles(const KernelTable* table, const std::vector<Correlation>& par
   }
   const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs) pack_weights(*job.part, job.part->rows, weight, packed + job.packed_offset, num_threads);
+  for (const Job& job : jobs) pack_entries(*job.part, weight, packed + job.packed_offset);
 
   const int workers = worker_count(num_threads, tasks, work);
   const auto carve = [=](Carver carver, T*& tile, T*& result) {

@@ -1,4 +1,5 @@
-// Depthwise convolution with channels as lanes: every source pixel is a run of channels and is read where it lies.
+// Depthwise convolution, and that of small groups, with channels as lanes: every source pixel is a run of channels and
+// is read where it lies. In groups of 2, 4 or 8, a lane meets each source channel of its group in turn.
 //
 // Layout:    pixels by pointer, so that padding, dilation and any other map of positions is the caller's; channels and
 //            weights have a unit stride.
@@ -17,9 +18,32 @@ constexpr bool is_tap(int i, int k) {
 template <int Taps, int Step, int Pixels>
 constexpr int kLaneColumns = Taps == 1 ? Pixels : (Pixels - 1) * Step + Taps;
 
-template <class T, int Taps, int Step, int Pixels, class Part>
+template <class T>
+using LaneIndices = Vector<LanePosition<T>>;
+
+// value[lanes[i]]
+template <class T>
+static inline __attribute__((always_inline)) Vector<T> pick_lanes(Vector<T> value, LaneIndices<T> lanes) {
+#if defined(__clang__)
+  Vector<T> picked;
+  for (int lane = 0; lane < kLanes<T>; ++lane) picked[lane] = value[lanes[lane]];
+  return picked;
+#else
+  return __builtin_shuffle(value, lanes);
+#endif
+}
+
+// For each lane, the first lane of its group.
+template <class T>
+static inline __attribute__((always_inline)) LaneIndices<T> group_starts(Index group) {
+  LaneIndices<T> lanes;
+  for (int lane = 0; lane < kLanes<T>; ++lane) lanes[lane] = static_cast<LanePosition<T>>(lane / group * group);
+  return lanes;
+}
+
+template <class T, int Taps, int Step, int Pixels, bool IsGrouped, class Part>
 static inline __attribute__((always_inline)) void lane_taps_of(const LaneTaps<T>& window, Index first, Index channel,
-                                                               Part part) {
+                                                               LaneIndices<T> lanes, Part part) {
   constexpr int kStep = Taps == 1 ? 1 : Step, kColumns = kLaneColumns<Taps, Step, Pixels>;
   const Index column_step = Taps == 1 ? window.step : 1;
   Vector<T> sum[Pixels];
@@ -28,18 +52,22 @@ static inline __attribute__((always_inline)) void lane_taps_of(const LaneTaps<T>
   const T* weights = window.weights + channel;
   for (Index row = 0; row < window.rows; ++row) {
     const T* const* columns = window.columns[row] + window.first_column + first * window.step;
-    Vector<T> factor[Taps];
+    LaneIndices<T> met = lanes;
+    for (Index member = 0; member < (IsGrouped ? window.group : 1); ++member, met += 1) {
+      Vector<T> factor[Taps];
 #pragma GCC unroll 8
-    for (int tap = 0; tap < Taps; ++tap) factor[tap] = part.load(weights + tap * window.weight_pitch);
+      for (int tap = 0; tap < Taps; ++tap) factor[tap] = part.load(weights + tap * window.weight_pitch);
 #pragma GCC unroll 32
-    for (int i = 0; i < kColumns; ++i) {
-      const Vector<T> value = part.load(columns[i * column_step] + channel);
+      for (int i = 0; i < kColumns; ++i) {
+        Vector<T> value = part.load(columns[i * column_step] + channel);
+        if constexpr (IsGrouped) value = pick_lanes<T>(value, met);
 #pragma GCC unroll 8
-      for (int tap = 0; tap < Taps; ++tap)
-        if (is_tap<kStep, Pixels>(i, tap))
-          sum[(i - tap) / kStep] = multiply_add(factor[tap], value, sum[(i - tap) / kStep]);
+        for (int tap = 0; tap < Taps; ++tap)
+          if (is_tap<kStep, Pixels>(i, tap))
+            sum[(i - tap) / kStep] = multiply_add(factor[tap], value, sum[(i - tap) / kStep]);
+      }
+      weights += Taps * window.weight_pitch;
     }
-    weights += Taps * window.weight_pitch;
   }
   T* target = window.target + first * window.target_pitch + channel;
   const Vector<T> bias = window.bias == nullptr ? Vector<T>{} : part.load(window.bias + channel);
@@ -49,19 +77,20 @@ static inline __attribute__((always_inline)) void lane_taps_of(const LaneTaps<T>
 }
 
 // The last `Pixels` pixels may overlap those before them.
-template <class T, int Taps, int Step, int Pixels>
+template <class T, int Taps, int Step, int Pixels, bool IsGrouped>
 static void lane_taps(const LaneTaps<T>& window) {
+  const LaneIndices<T> lanes = group_starts<T>(IsGrouped ? window.group : 1);
   for (Index x = 0; x < window.pixels; x += Pixels) {
     const Index first = x + Pixels <= window.pixels ? x : window.pixels - Pixels;
     for_each_vector<T>(window.channels, [&](auto part, Index channel) __attribute__((always_inline)) {
-      lane_taps_of<T, Taps, Step, Pixels>(window, first, channel, part);
+      lane_taps_of<T, Taps, Step, Pixels, IsGrouped>(window, first, channel, lanes, part);
     });
   }
 }
 
-template <class T, int Taps, int Step, int Pixels, class Part>
+template <class T, int Taps, int Step, int Pixels, bool IsGrouped, class Part>
 static inline __attribute__((always_inline)) void lane_products_of(const LaneProducts<T>& window, Index first,
-                                                                   Index channel, Part part) {
+                                                                   Index channel, LaneIndices<T> lanes, Part part) {
   constexpr int kStep = Taps == 1 ? 1 : Step, kColumns = kLaneColumns<Taps, Step, Pixels>;
   const Index column_step = Taps == 1 ? window.step : 1;
   Vector<T> gradient[Pixels];
@@ -71,33 +100,42 @@ static inline __attribute__((always_inline)) void lane_products_of(const LanePro
   T* sums = window.sums + channel;
   for (Index row = 0; row < window.rows; ++row) {
     const T* const* columns = window.columns[row] + window.first_column + first * window.step;
-    Vector<T> sum[Taps];
+    LaneIndices<T> met = lanes;
+    for (Index member = 0; member < (IsGrouped ? window.group : 1); ++member, met += 1) {
+      Vector<T> sum[Taps];
 #pragma GCC unroll 8
-    for (int tap = 0; tap < Taps; ++tap) sum[tap] = Vector<T>{};
+      for (int tap = 0; tap < Taps; ++tap) sum[tap] = Vector<T>{};
 #pragma GCC unroll 32
-    for (int i = 0; i < kColumns; ++i) {
-      const Vector<T> value = part.load(columns[i * column_step] + channel);
+      for (int i = 0; i < kColumns; ++i) {
+        Vector<T> value = part.load(columns[i * column_step] + channel);
+        if constexpr (IsGrouped) value = pick_lanes<T>(value, met);
 #pragma GCC unroll 8
-      for (int tap = 0; tap < Taps; ++tap)
-        if (is_tap<kStep, Pixels>(i, tap)) sum[tap] = multiply_add(gradient[(i - tap) / kStep], value, sum[tap]);
+        for (int tap = 0; tap < Taps; ++tap)
+          if (is_tap<kStep, Pixels>(i, tap)) sum[tap] = multiply_add(gradient[(i - tap) / kStep], value, sum[tap]);
+      }
+#pragma GCC unroll 8
+      for (int tap = 0; tap < Taps; ++tap, sums += window.sum_pitch) part.store(sums, part.load(sums) + sum[tap]);
     }
-#pragma GCC unroll 8
-    for (int tap = 0; tap < Taps; ++tap, sums += window.sum_pitch) part.store(sums, part.load(sums) + sum[tap]);
   }
 }
 
-template <class T, int Taps, int Step, int Pixels>
+template <class T, int Taps, int Step, int Pixels, bool IsGrouped>
 static void lane_products(const LaneProducts<T>& window) {
+  const LaneIndices<T> lanes = group_starts<T>(IsGrouped ? window.group : 1);
   for (Index first = 0; first < window.pixels; first += Pixels)
     for_each_vector<T>(window.channels, [&](auto part, Index channel) __attribute__((always_inline)) {
-      lane_products_of<T, Taps, Step, Pixels>(window, first, channel, part);
+      lane_products_of<T, Taps, Step, Pixels, IsGrouped>(window, first, channel, lanes, part);
     });
 }
 
 template <class T, int Taps, int Step, int Pixels>
 constexpr void fill_lane_kernel(LaneKernels<T>& kernels) {
-  kernels.taps[Taps - 1][Step - 1][Pixels - 1] = lane_taps<T, Taps, Step, Pixels>;
-  kernels.products[Taps - 1][Step - 1][Pixels - 1] = lane_products<T, Taps, Step, Pixels>;
+  kernels.taps[0][Taps - 1][Step - 1][Pixels - 1] = lane_taps<T, Taps, Step, Pixels, false>;
+  kernels.products[0][Taps - 1][Step - 1][Pixels - 1] = lane_products<T, Taps, Step, Pixels, false>;
+  if constexpr (Taps <= kMostGroupedLaneTaps) {
+    kernels.taps[1][Taps - 1][Step - 1][Pixels - 1] = lane_taps<T, Taps, Step, Pixels, true>;
+    kernels.products[1][Taps - 1][Step - 1][Pixels - 1] = lane_products<T, Taps, Step, Pixels, true>;
+  }
 }
 
 template <class T, int Taps>

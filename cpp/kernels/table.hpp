@@ -8,6 +8,28 @@ namespace convpool {
 
 using Index = std::ptrdiff_t;
 
+// Positions and lane numbers travel beside the values, so they have their width.
+template <int Bytes>
+struct SignedOf;
+template <>
+struct SignedOf<1> {
+  using type = std::int8_t;
+};
+template <>
+struct SignedOf<2> {
+  using type = std::int16_t;
+};
+template <>
+struct SignedOf<4> {
+  using type = std::int32_t;
+};
+template <>
+struct SignedOf<8> {
+  using type = std::int64_t;
+};
+template <class T>
+using LanePosition = typename SignedOf<sizeof(T)>::type;
+
 // ---- convolution ----
 
 // Pixels of one packed block. A block is a matrix [depth][kPanelPitch] of which the first kPanelPixels columns count;
@@ -22,8 +44,9 @@ constexpr int kMostTileVectors = 4;
 template <class T>
 using TileFunction = void (*)(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Index depth);
 
-// c[row][v][lane] += sum over entries p of a[p][row] * b[offsets[p] + v * b_vector + lane]: taps of padded rows, read
-// where they lie. The vectors of a tile are neighbours in a row or one below the other; the strides say which.
+// c[row][v][lane] = bias[row] (or what it holds) + sum over entries p of a[p][row] * b[offsets[p] + v * b_vector +
+// lane]: taps of padded rows, read where they lie. The vectors of a tile are neighbours in a row or one below the
+// other; the strides say which.
 template <class T>
 struct RowTile {
   const T* a;  // [depth][rows]
@@ -32,32 +55,38 @@ struct RowTile {
   const Index* offsets;
   T* c;
   Index c_row, c_vector;
+  Index columns;  // of each vector that are stored, all if there are as many or more
   Index depth;
+  const T* bias;  // may be null
+  bool is_added;  // to what c holds, without the bias
 };
 
-// Rows of two images that are multiplied element by element and summed, at several relative positions.
+// Rows of some images that are multiplied element by element with rows of another, at several relative positions, and
+// summed: sums[row * sums_row + tap][lane] += products, lane by lane.
 template <class T>
 struct DotRows {
-  const T* rows;  // [count][row_pitch]
-  Index row_pitch;
-  const T* shifted;  // the row that meets row i at tap t starts at shifted + i * shifted_pitch + offsets[t]
+  const T* values;  // values[row * values_row + y * values_pitch], y in [0, count)
+  Index values_row, values_pitch;
+  const T* shifted;  // what meets y at a tap starts at shifted + y * shifted_pitch + offsets[tap]
   Index shifted_pitch;
   const Index* offsets;
   Index count, columns;
+  Index sums_row;
 };
 
 constexpr int kMostRowTileRows = 8;
-constexpr int kDotTaps = 8;
+constexpr int kMostDotRows = 4, kMostDotTaps = 8;
 
 // Channels as lanes. Each of some neighbouring target pixels sums weights[row][tap] * columns[row][first_column +
-// pixel * step + tap], where every column points to the channels of a source pixel.
+// pixel * step + tap], where every column points to the channels of a source pixel. With groups of several channels, in
+// one vector each, a lane meets every channel of its group.
 template <class T>
 struct LaneTaps {
   Index pixels, channels;
   const T* const* const* columns;  // [rows]
   Index rows, first_column, step;
-  const T* weights;  // [rows][taps][weight_pitch]
-  Index weight_pitch;
+  const T* weights;  // [rows][group][taps][weight_pitch]
+  Index weight_pitch, group;
   const T* bias;  // may be null
   T* target;
   Index target_pitch;  // from pixel to pixel
@@ -73,17 +102,17 @@ struct LaneProducts {
   Index rows, first_column, step;
   const T* gradients;
   Index gradient_pitch;  // from pixel to pixel
-  T* sums;               // [rows][taps][sum_pitch]
-  Index sum_pitch;
+  T* sums;               // [rows][group][taps][sum_pitch]
+  Index sum_pitch, group;
 };
 
-// [taps - 1][step - 1][pixels - 1]; null for other counts than 1, 2, 3, 4, 5, 7 taps and 1, 4, 7 pixels. One tap goes
-// with any step, by the kernel of step 1.
-constexpr int kMostLaneTaps = 7, kMostLanePixels = 7, kMostLaneStep = 2;
+// [whether groups have several channels][taps - 1][step - 1][pixels - 1]; null for other counts than 1, 2, 3, 4, 5, 7
+// taps (1, 2, 3) and 1, 4, 7 pixels. One tap goes with any step, by the kernel of step 1.
+constexpr int kMostLaneTaps = 7, kMostGroupedLaneTaps = 3, kMostLanePixels = 7, kMostLaneStep = 2;
 template <class T>
 struct LaneKernels {
-  void (*taps[kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneTaps<T>& window);
-  void (*products[kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneProducts<T>& window);
+  void (*taps[2][kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneTaps<T>& window);
+  void (*products[2][kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneProducts<T>& window);
 };
 
 // Rows of one plane, through a square kernel: target[y][x] = bias + the sum over i, j of weights[i][j] *
@@ -165,8 +194,8 @@ struct ConvKernels {
   int row_vectors[kMostRowTileRows];  // most vectors of a row tile, 0 where the registers do not suffice; [rows - 1]
   void (*row_tile[kMostRowTileRows][kMostTileVectors])(
       const RowTile<T>& tile);  // [rows - 1][vectors - 1], null if too large
-  // sums[t][lane] += products at tap t, lane by lane; [taps - 1].
-  void (*dot_rows[kDotTaps])(const DotRows<T>& dot, T* sums);
+  int dot_taps[kMostDotRows];   // most taps of as many rows
+  void (*dot_rows[kMostDotRows][kMostDotTaps])(const DotRows<T>& dot, T* sums);  // [rows - 1][taps - 1], or null
   LaneKernels<T> lane;
   DepthwiseKernels<T> depthwise;
   OutputLaneKernels<T> output_lane;
@@ -177,28 +206,6 @@ struct ConvKernels {
 };
 
 // ---- pooling ----
-
-// Positions travel beside the values, so they have their width.
-template <int Bytes>
-struct SignedOf;
-template <>
-struct SignedOf<1> {
-  using type = std::int8_t;
-};
-template <>
-struct SignedOf<2> {
-  using type = std::int16_t;
-};
-template <>
-struct SignedOf<4> {
-  using type = std::int32_t;
-};
-template <>
-struct SignedOf<8> {
-  using type = std::int64_t;
-};
-template <class T>
-using LanePosition = typename SignedOf<sizeof(T)>::type;
 
 // All reductions: the first element is the best one until a later one is better, so taps come in row-major order.
 // Only maxima with positions read or write positions; a nested reduction is one of values that bring their positions.
