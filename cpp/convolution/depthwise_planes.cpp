@@ -46,7 +46,6 @@ struct Job {
   }
 
   Index planes() const { return part->batch * part->groups; }
-  Index step() const { return part->step[1]; }
   TargetBox box(Index batch, Index band) const noexcept {
     const Index y = band * box_rows;
     return {batch, 0, y, 0, std::min(box_rows, part->target.extent[1] - y), part->target.extent[2]};
@@ -79,9 +78,8 @@ void run_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
   for (Index band = 0; band < job.bands; ++band) {
     const TargetBox box = job.box(batch, band);
     job.tile.pack(*job.part, kernels, source, channel, 1, box, tile);
-    kernels.depthwise.rows[job.kernel - 1][job.step() - 1](
-        {box.rows, box.columns, tile, job.tile.row_pitch(), job.tile.phase_pitch(), weights, bias,
-         job.at(target, grid, batch, channel, box.y), grid.axis_stride[1]});
+    kernels.depthwise.rows[job.kernel - 1]({box.rows, box.columns, tile, job.tile.row_pitch(), weights, bias,
+                                            job.at(target, grid, batch, channel, box.y), grid.axis_stride[1]});
   }
 }
 
@@ -97,10 +95,9 @@ void add_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
     const TargetBox box = job.box(batch, band);
     job.tile.pack(*job.part, kernels, source, channel, 1, box, tile);
     for (Index y = 0; y < box.rows; y += rows_at_once)
-      kernels.depthwise.products[job.kernel - 1][job.step() - 1](
+      kernels.depthwise.products[job.kernel - 1](
           {std::min(rows_at_once, box.rows - y), box.columns, tile + y * job.tile.target_row_pitch(),
-           job.tile.row_pitch(), job.tile.phase_pitch(), job.at(grad_output, grid, batch, channel, box.y + y),
-           grid.axis_stride[1]},
+           job.tile.row_pitch(), job.at(grad_output, grid, batch, channel, box.y + y), grid.axis_stride[1]},
           sums);
   }
 }
@@ -109,15 +106,14 @@ void add_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
 
 bool depthwise_planes_accept(const Correlation& part) {
   const Index kernel = square_kernel(part);
-  return part.rows == 1 && part.channels == 1 && (kernel == 3 || kernel == 5) && part.step[1] == part.step[2] &&
-         part.step[1] <= kMostDepthwiseStep && part.source.axis_stride[2] == 1 && part.target.axis_stride[2] == 1 &&
+  return part.rows == 1 && part.channels == 1 && (kernel == 3 || kernel == 5) && part.step[1] == 1 &&
+         part.step[2] == 1 && part.source.axis_stride[2] == 1 && part.target.axis_stride[2] == 1 &&
          part.target.extent[0] == 1 && part.target_step[0] == 1 && part.target_step[1] == 1 &&
          part.target.extent[2] >= kLeastColumns && part.target.extent[2] <= kMostColumns;
 }
 
-bool depthwise_planes_grad_weight_accepts(const KernelTable& table, const Correlation& part) {
-  return depthwise_planes_accept(part) &&
-         table.conv_f32.depthwise.products[square_kernel(part) - 1][part.step[1] - 1] != nullptr;
+bool depthwise_planes_grad_weight_accepts(const Correlation& part) {
+  return depthwise_planes_accept(part) && square_kernel(part) == 3;
 }
 
 template <class T>

@@ -1,5 +1,5 @@
-// Depthwise convolution of planes with 3x3 and 5x5 kernels: a plane is padded in the first-level cache and its finished
-// rows go straight to the target.
+// Depthwise convolution of planes with 3x3 and 5x5 kernels at unit stride: a plane is padded in the first-level cache
+// and its finished rows go straight to the target.
 #pragma once
 
 #include "convolution/correlation.hpp"
@@ -7,7 +7,7 @@
 namespace convpool {
 
 bool depthwise_planes_accept(const Correlation& part);
-bool depthwise_planes_grad_weight_accepts(const KernelTable& table, const Correlation& part);
+bool depthwise_planes_grad_weight_accepts(const Correlation& part);  // 3x3 only
 
 // One part only: its pixels lie beside each other.
 template <class T>

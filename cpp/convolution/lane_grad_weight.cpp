@@ -11,7 +11,8 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kWantedTasks = 16;  // slices must not depend on the number of threads
+constexpr Index kWantedTasks = 16;        // slices must not depend on the number of threads
+constexpr Index kMostPartials = 1 << 21;  // elements of all slices
 
 struct Job {
   const Correlation* part;
@@ -21,8 +22,8 @@ struct Job {
 
   Job(const Correlation& correlation, Index lanes, std::size_t element_bytes)
       : part(&correlation), window(correlation), cut(correlation, window, 1, lanes, element_bytes) {
-    const Index wanted =
-        std::clamp<Index>(ceil_divide(kWantedTasks, cut.channel_blocks), 1, std::max<Index>(boxes(), 1));
+    const Index most = std::clamp<Index>(kMostPartials / weights(), 1, std::max<Index>(boxes(), 1));
+    const Index wanted = std::clamp<Index>(ceil_divide(kWantedTasks, cut.channel_blocks), 1, most);
     boxes_per_slice = std::max<Index>(ceil_divide(boxes(), wanted), 1);
     slices = std::max<Index>(ceil_divide(boxes(), boxes_per_slice), 1);
   }

@@ -217,12 +217,16 @@ void run_jobs(const KernelTable& table, const std::vector<Correlation>& parts, c
 
 }  // namespace
 
-// Depthwise, or groups of a few channels, which must not reach across a vector of any element type.
+// Depthwise, or groups of a few channels, which must not reach across a vector of any element type; and windows that
+// read few enough pixels.
 bool lanes_accept(const KernelTable& table, const Correlation& part) {
+  constexpr Index kMostPixels = 1 << 15, kLeastColumns = 64;
   const Index lanes = table.conv_f32.lanes, group = part.rows;
   const bool is_small_group = group == 1 || (group <= table.conv_f64.lanes && table.conv_f64.lanes % group == 0);
-  return is_small_group && part.channels == group && !part.taps.empty() && 4 * part.groups * group >= lanes &&
-         (group == 1 || part.source.channel_stride == 1);
+  if (!is_small_group || part.channels != group || part.taps.empty() || 4 * part.groups * group < lanes) return false;
+  if (group > 1 && part.source.channel_stride != 1) return false;
+  const Index columns = std::min(part.target.extent[2], kLeastColumns);
+  return LaneWindow(part).reads({{0, 0, 0}, {1, 1, columns}}).pixels() <= kMostPixels;
 }
 
 template <class T>

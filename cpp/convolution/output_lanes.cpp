@@ -162,14 +162,23 @@ void run_part(const KernelTable& table, const Correlation& part, const T* source
 
 // Few channels to read, and enough output channels to fill most of the lanes.
 bool output_lanes_accept(const KernelTable& table, const Correlation& part) {
-  constexpr Index kMostChannels = 16, kLeastRows = 12, kMostWeights = 1 << 18, kMostRowElements = 1 << 14;
+  constexpr Index kMostChannels = 16, kLeastRows = 12, kMostWeights = 1 << 18, kMostTileElements = 1 << 18;
   const Index lanes = table.conv_f32.lanes;
   const bool is_last = part.source.channel_stride == 1;
   const Index pixel = is_last ? part.source.axis_stride[2] : part.channels;
   return part.channels <= kMostChannels && part.rows >= kLeastRows && part.taps.size() > 1 &&
          5 * part.rows >= 3 * ceil_divide(part.rows, lanes) * lanes && part.depth() * part.rows <= kMostWeights &&
-         std::min<Index>(part.target.extent[2], 512) * part.step[2] * pixel <= kMostRowElements &&
+         PaddedRows(part, 1, std::min<Index>(part.target.extent[2], 512)).channel_pitch() * pixel <=
+             kMostTileElements &&
          (is_last || part.source.axis_stride[2] == 1);
+}
+
+// Channels last a tile holds all groups, and each would pack it again; channels first the gradients are transposed,
+// which enough products must pay for.
+bool output_lane_grad_weight_accepts(const KernelTable& table, const Correlation& part) {
+  constexpr Index kLeastDepth = 64;
+  const bool is_last = part.source.channel_stride == 1;
+  return output_lanes_accept(table, part) && (is_last ? part.groups == 1 : part.depth() >= kLeastDepth);
 }
 
 template <class T>

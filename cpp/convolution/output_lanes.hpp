@@ -7,6 +7,7 @@
 namespace convpool {
 
 bool output_lanes_accept(const KernelTable& table, const Correlation& part);
+bool output_lane_grad_weight_accepts(const KernelTable& table, const Correlation& part);
 
 template <class T>
 void run_output_lanes(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,

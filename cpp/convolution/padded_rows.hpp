@@ -30,7 +30,6 @@ class PaddedRows {
   // Distance between the runs of one tap in neighbouring target rows.
   Index target_row_pitch() const noexcept { return step_y_ * row_pitch_; }
   Index row_pitch() const noexcept { return row_pitch_; }
-  Index phase_pitch() const noexcept { return phase_pitch_; }
   // Where the run of a tap starts, for the first target row of a box.
   Index tap_offset(const Tap& tap) const noexcept;
 
@@ -42,7 +41,7 @@ class PaddedRows {
  private:
   template <class T>
   void pack_phase(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels, Index z,
-                  Index first_y, Index first_x, T* tile) const noexcept;
+                  Index first_y, Index first_x, bool is_clear, T* tile) const noexcept;
 
   template <class T>
   void pad_phase(Index channels, const Inside& rows, const Inside& columns, T* tile) const noexcept;

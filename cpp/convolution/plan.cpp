@@ -38,16 +38,17 @@ bool accepts_rows(const KernelTable* table, const Correlation& part, ConvPass pa
 
 bool accepts_depthwise_planes(const KernelTable* table, const Correlation& part, ConvPass pass) {
   if (table == nullptr) return false;
-  return pass == ConvPass::grad_weight ? depthwise_planes_grad_weight_accepts(*table, part)
-                                       : depthwise_planes_accept(part);
+  return pass == ConvPass::grad_weight ? depthwise_planes_grad_weight_accepts(part) : depthwise_planes_accept(part);
 }
 
 bool accepts_lanes(const KernelTable* table, const Correlation& part, ConvPass) {
   return table != nullptr && lanes_accept(*table, part);
 }
 
-bool accepts_output_lanes(const KernelTable* table, const Correlation& part, ConvPass) {
-  return table != nullptr && output_lanes_accept(*table, part);
+bool accepts_output_lanes(const KernelTable* table, const Correlation& part, ConvPass pass) {
+  if (table == nullptr) return false;
+  return pass == ConvPass::grad_weight ? output_lane_grad_weight_accepts(*table, part)
+                                       : output_lanes_accept(*table, part);
 }
 
 bool has_kernels(const KernelTable* table, const Correlation&, ConvPass) { return table != nullptr; }

@@ -9,7 +9,7 @@ namespace {
 constexpr Index kMostBoxColumns = 512;
 constexpr std::size_t kLargeTileBytes = 256 << 10;  // where many channels meet, columns are cut as well
 constexpr std::size_t kWantedTileBytes = 24 << 10;  // of one group: half of a first-level cache
-constexpr Index kFewChannels = 8;                   // more do not fit there: each is read once for all of its taps
+constexpr Index kFewChannels = 32;                  // more do not fit there: each is read once for all of its taps
 
 }  // namespace
 

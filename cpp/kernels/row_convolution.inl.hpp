@@ -19,14 +19,14 @@ static void row_tile(const RowTile<T>& tile) {
     for (int v = 0; v < Vectors; ++v) sum[row][v] = Vector<T>{};
   for (Index p = 0; p < tile.depth; ++p) {
     const T* columns = tile.b + tile.offsets[p];
-    Vector<T> factor[Rows];
-#pragma GCC unroll 8
-    for (int row = 0; row < Rows; ++row) factor[row] = broadcast(a[p * Rows + row]);
+    Vector<T> column[Vectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
-      const Vector<T> column = load(columns + v * tile.b_vector);
+    for (int v = 0; v < Vectors; ++v) column[v] = load(columns + v * tile.b_vector);
 #pragma GCC unroll 8
-      for (int row = 0; row < Rows; ++row) sum[row][v] = multiply_add(factor[row], column, sum[row][v]);
+    for (int row = 0; row < Rows; ++row) {
+      const Vector<T> factor = broadcast(a[p * Rows + row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) sum[row][v] = multiply_add(factor, column[v], sum[row][v]);
     }
   }
   const auto finish = [&](auto part) __attribute__((always_inline)) {
@@ -76,9 +76,9 @@ static void dot_rows(const DotRows<T>& dot, T* sums) {
     }
 }
 
-// Most vectors whose accumulators leave registers for `rows` factors, a column and a temporary.
+// Most vectors whose accumulators leave registers for a column of each and a factor.
 constexpr int row_vectors(int rows) {
-  const int vectors = (kRegisters - 2) / rows - 1;
+  const int vectors = (kRegisters - 1) / (rows + 1);
   return vectors < kMostTileVectors ? vectors : kMostTileVectors;
 }
 
