@@ -123,6 +123,7 @@ Correlation forward_correlation(const ConvGeometry& geometry) {
   std::vector<AxisTap> taps[kAxes];
   for (int axis = 0; axis < kAxes; ++axis) {
     part.step[axis] = geometry.axes[axis].stride;
+    part.target_step[axis] = 1;
     taps[axis] = forward_taps(geometry.axes[axis]);
   }
   part.taps = combine_taps(geometry, {&taps[0], &taps[1], &taps[2]});
@@ -156,6 +157,8 @@ Correlation InputGradient::part(Index index) const {
   for (int axis = 0; axis < kAxes; ++axis) {
     const Axis& window = geometry_.axes[axis];
     const AxisPhase& phase = phases_[axis][static_cast<std::size_t>(place[axis])];
+    part.target_phase[axis] = phase.phase;
+    part.target_step[axis] = window.stride;
     part.target_offset += phase.phase * whole_.target.axis_stride[axis];
     part.target.axis_stride[axis] *= window.stride;
     part.target.extent[axis] = ceil_divide(window.input - phase.phase, window.stride);

@@ -37,6 +37,8 @@ struct Correlation {
   PaddingMode padding_mode;  // of the source; gradients are zero outside theirs
   Index step[kAxes];
   Index target_offset;  // element offset of the phase in the target array
+  // Position j of the part is phase + target_step * j of the whole target.
+  Index target_phase[kAxes], target_step[kAxes];
   std::vector<Tap> taps;
   Index weight_group_stride, weight_row_stride, weight_channel_stride;
 

@@ -4,6 +4,9 @@
 #include <iterator>
 
 #include "convolution/convolution.hpp"
+#include "convolution/depthwise_planes.hpp"
+#include "convolution/lanes.hpp"
+#include "convolution/output_lanes.hpp"
 #include "convolution/packed_correlation.hpp"
 #include "convolution/padding_gradient.hpp"
 #include "convolution/row_tiles.hpp"
@@ -46,6 +49,22 @@ bool accepts_rows(const Conditions& conditions, const Correlation& part) {
                                                   : row_tiles_accept(*conditions.table, part);
 }
 
+bool accepts_depthwise_planes(const Conditions& conditions, const Correlation& part) {
+  if (conditions.table == nullptr) return false;
+  return conditions.pass == ConvPass::grad_weight ? depthwise_planes_grad_weight_accepts(part)
+                                                  : depthwise_planes_accept(part);
+}
+
+bool accepts_lanes(const Conditions& conditions, const Correlation& part) {
+  return conditions.table != nullptr && lanes_accept(*conditions.table, part);
+}
+
+bool accepts_output_lanes(const Conditions& conditions, const Correlation& part) {
+  if (conditions.table == nullptr) return false;
+  return conditions.pass == ConvPass::grad_weight ? output_lane_grad_weight_accepts(*conditions.table, part)
+                                                  : output_lanes_accept(*conditions.table, part);
+}
+
 // Four outputs a tile need the fewest products, two have the smaller error.
 template <int Outputs>
 bool wins_with_tiles(const Conditions& conditions, const Correlation& part) {
@@ -57,19 +76,24 @@ bool has_kernels(const Conditions& conditions, const Correlation&) { return cond
 
 bool always(const Conditions&, const Correlation&) { return true; }
 
-template <class T>
-void row_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                   T* grad_weight, T* grad_bias, int num_threads) {
-  if (grad_weight != nullptr) row_grad_weight(table, part, source, grad_output, grad_weight, num_threads);
+// Gradients of an algorithm for the weight alone: the bias is a sum of its own.
+template <class T, void (*weight_gradient)(const KernelTable*, const Correlation&, const T*, const T*, T*, int)>
+void separate_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                        T* grad_weight, T* grad_bias, int num_threads) {
+  if (grad_weight != nullptr) weight_gradient(table, part, source, grad_output, grad_weight, num_threads);
   if (grad_bias != nullptr)
     packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
 }
 
 template <class T>
 constexpr Algorithm<T> kPlan[] = {
-    {"row_tiles", accepts_rows, run_row_tiles<T>, row_gradients<T>, true},
-    {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, winograd_grad_weight<T, 4>, true},
-    {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, winograd_grad_weight<T, 2>, true},
+    {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>,
+     separate_gradients<T, depthwise_planes_grad_weight<T>>},
+    {"lanes", accepts_lanes, run_lanes<T>, separate_gradients<T, lane_grad_weight<T>>},
+    {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, separate_gradients<T, winograd_grad_weight<T, 4>>, true},
+    {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, separate_gradients<T, winograd_grad_weight<T, 2>>, true},
+    {"row_tiles", accepts_rows, run_row_tiles<T>, separate_gradients<T, row_grad_weight<T>>, true},
+    {"output_lanes", accepts_output_lanes, run_output_lanes<T>, separate_gradients<T, output_lane_grad_weight<T>>},
     {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>, true},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
 };

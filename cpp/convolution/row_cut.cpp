@@ -9,6 +9,7 @@ namespace {
 constexpr Index kMostBoxColumns = 512;
 constexpr std::size_t kLargeTileBytes = 256 << 10;  // where many channels meet, columns are cut as well
 constexpr std::size_t kWantedTileBytes = 24 << 10;  // of one group: half of a first-level cache
+constexpr Index kFewChannels = 32;                  // more do not fit there: each is read once for all of its taps
 
 }  // namespace
 
@@ -37,7 +38,8 @@ RowCut make_row_cut(const Correlation& part, Index lanes, std::size_t element_by
   };
   cut.box_columns = std::min(part.target.extent[2], kMostBoxColumns);
   cut.box_rows = part.target.extent[1];
-  while (cut.box_rows > kLeastBoxRows && tile_bytes() > kWantedTileBytes) cut.box_rows = ceil_divide(cut.box_rows, 2);
+  const std::size_t wanted_bytes = part.channels <= kFewChannels ? kWantedTileBytes : kLargeTileBytes;
+  while (cut.box_rows > kLeastBoxRows && tile_bytes() > wanted_bytes) cut.box_rows = ceil_divide(cut.box_rows, 2);
   while (cut.box_columns > kLeastBoxColumns && tile_bytes() > kLargeTileBytes)
     cut.box_columns = ceil_divide(cut.box_columns, 2);
   cut.x_boxes = ceil_divide(part.target.extent[2], cut.box_columns);

@@ -21,6 +21,8 @@ struct Job {
   std::vector<Index> tap_offsets;
   Index lanes, slices, boxes_per_slice;
 
+  // Whether rows of grad_output are read where they lie.
+  bool is_direct() const { return part->target.axis_stride[2] == 1; }
   Index taps() const { return static_cast<Index>(tap_offsets.size()); }
   Index group_weights() const { return part->rows * part->channels * taps(); }
   Index weights() const { return part->groups * group_weights(); }
@@ -32,7 +34,7 @@ struct Scratch {
   T *tile, *grads, *sums;
   static std::size_t carve(Carver carver, const Job& job, Scratch& scratch) {
     scratch.tile = carver.take<T>(job.cut.group_block * job.part->channels * job.tile.channel_pitch());
-    scratch.grads = carver.take<T>(job.cut.group_block * job.part->rows * job.grad_plane());
+    scratch.grads = carver.take<T>(job.is_direct() ? 0 : job.cut.group_block * job.part->rows * job.grad_plane());
     scratch.sums = carver.take<T>(job.cut.group_block * job.group_weights() * job.lanes);
     return carver.used();
   }
@@ -47,42 +49,48 @@ Job make_job(const Correlation& part, Index lanes, std::size_t element_bytes) {
   return job;
 }
 
-// grad_output of one box as [channel][y][x].
+// Rows of grad_output: values[channel * channel_pitch + y * row_pitch].
 template <class T>
-void pack_grads(const Job& job, const ConvKernels<T>& kernels, const T* grad_output, Index channels,
-                const TargetBox& box, T* grads) noexcept {
+struct GradRows {
+  const T* values;
+  Index channel_pitch, row_pitch;
+};
+
+// The rows of one box. Channels last they are transposed into scratch memory.
+template <class T>
+GradRows<T> grad_rows(const Job& job, const ConvKernels<T>& kernels, const T* grad_output, Index channels,
+                      const TargetBox& box, T* grads) noexcept {
   const Grid& grid = job.part->target;
   const T* source = grad_output + box.batch * grid.batch_stride + box.z * grid.axis_stride[0] +
                     box.y * grid.axis_stride[1] + box.x * grid.axis_stride[2];
-  if (grid.channel_stride == 1 && channels > 1) {
-    for (Index y = 0; y < box.rows; ++y)
-      kernels.move_block(channels, box.columns, source + y * grid.axis_stride[1], 1, grid.axis_stride[2],
-                         grads + y * job.cut.padded_columns, job.grad_plane(), 1);
-  } else {
-    for (Index channel = 0; channel < channels; ++channel)
-      kernels.move_block(box.rows, box.columns, source + channel * grid.channel_stride, grid.axis_stride[1],
-                         grid.axis_stride[2], grads + channel * job.grad_plane(), job.cut.padded_columns, 1);
-  }
+  if (job.is_direct()) return {source, grid.channel_stride, grid.axis_stride[1]};
+  for (Index y = 0; y < box.rows; ++y)
+    kernels.move_block(channels, box.columns, source + y * grid.axis_stride[1], grid.channel_stride,
+                       grid.axis_stride[2], grads + y * job.cut.padded_columns, job.grad_plane(), 1);
+  return {grads, job.grad_plane(), job.cut.padded_columns};
 }
 
 // All weights of one group for one box.
 template <class T>
-void add_group(const Job& job, const ConvKernels<T>& kernels, const T* tile, const T* grads, const TargetBox& box,
-               T* sums) noexcept {
+void add_group(const Job& job, const ConvKernels<T>& kernels, const T* tile, const GradRows<T>& grads,
+               const TargetBox& box, T* sums) noexcept {
+  const Index row_sums = job.part->channels * job.taps() * job.lanes;
+  const Index most_rows = std::min<Index>(job.part->rows, kMostDotRows), most_taps = kernels.dot_taps[most_rows - 1];
   DotRows<T> dot{};
-  dot.row_pitch = job.cut.padded_columns;
+  dot.values_row = grads.channel_pitch;
+  dot.values_pitch = grads.row_pitch;
   dot.shifted_pitch = job.tile.target_row_pitch();
   dot.count = box.rows;
   dot.columns = box.columns;
-  for (Index row = 0; row < job.part->rows; ++row)
+  dot.sums_row = row_sums;
+  for (Index row = 0; row < job.part->rows; row += most_rows)
     for (Index channel = 0; channel < job.part->channels; ++channel)
-      for (Index tap = 0; tap < job.taps(); tap += kDotTaps) {
-        const Index taps = std::min<Index>(kDotTaps, job.taps() - tap);
-        dot.rows = grads + row * job.grad_plane();
+      for (Index tap = 0; tap < job.taps(); tap += most_taps) {
+        const Index rows = std::min(most_rows, job.part->rows - row), taps = std::min(most_taps, job.taps() - tap);
+        dot.values = grads.values + row * grads.channel_pitch;
         dot.shifted = tile + channel * job.tile.channel_pitch();
         dot.offsets = job.tap_offsets.data() + tap;
-        kernels.dot_rows[taps - 1](dot, sums);
-        sums += taps * job.lanes;
+        kernels.dot_rows[rows - 1][taps - 1](dot, sums + row * row_sums + (channel * job.taps() + tap) * job.lanes);
       }
 }
 
@@ -93,17 +101,17 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
   const Index block = task / job.slices, slice = task % job.slices;
   const Index first_group = block * job.cut.group_block, groups = job.cut.groups_of(part, block);
   std::fill(scratch.sums, scratch.sums + groups * job.group_weights() * job.lanes, T{0});
-  std::fill(scratch.grads, scratch.grads + groups * part.rows * job.grad_plane(), T{0});
   const T* block_grads = grad_output + first_group * part.rows * part.target.channel_stride;
   const Index stop = std::min((slice + 1) * job.boxes_per_slice, job.cut.boxes);
   for (Index index = slice * job.boxes_per_slice; index < stop; ++index) {
     const TargetBox box = job.cut.box(part, index);
     job.tile.pack(part, kernels, source, first_group * part.channels, groups * part.channels, box, scratch.tile);
-    pack_grads(job, kernels, block_grads, groups * part.rows, box, scratch.grads);
-    for (Index group = 0; group < groups; ++group)
-      add_group(job, kernels, scratch.tile + group * part.channels * job.tile.channel_pitch(),
-                scratch.grads + group * part.rows * job.grad_plane(), box,
+    GradRows<T> grads = grad_rows(job, kernels, block_grads, groups * part.rows, box, scratch.grads);
+    for (Index group = 0; group < groups; ++group) {
+      add_group(job, kernels, scratch.tile + group * part.channels * job.tile.channel_pitch(), grads, box,
                 scratch.sums + group * job.group_weights() * job.lanes);
+      grads.values += part.rows * grads.channel_pitch;
+    }
   }
   T* target = partial + slice * job.weights() + first_group * job.group_weights();
   for (Index weight = 0; weight < groups * job.group_weights(); ++weight) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "convolution/job_list.hpp"
 #include "convolution/row_cut.hpp"
 #include "convolution/weight_tiles.hpp"
 #include "runtime/parallel.hpp"
@@ -15,17 +14,26 @@ namespace {
 constexpr Index kDepthChunk = 128;                 // products summed in a register, as in packed tiles
 constexpr std::size_t kMostTileBytes = 512 << 10;  // of the padded source, at the smallest box
 
-// One correlation with its cut and the offset of every depth entry in the tile.
+// One correlation; those of one call share the cut and the padded source of a box.
 struct Job {
   const Correlation* part;
+  std::vector<Index> offsets;  // of every entry in the tile
+  Index packed_offset;
+
+  bool is_direct() const { return part->target.axis_stride[2] == 1; }
+};
+
+struct Call {
+  std::vector<Job> jobs;
   RowCut cut;
   PaddedRows tile;
-  std::vector<Index> offsets;
-  Index packed_offset, first_task;
+  RowTiles blocks;  // of the rows of a group
 
-  Index tasks() const { return cut.tasks(); }
-  Index tile_elements() const { return cut.group_block * part->channels * tile.channel_pitch(); }
-  Index result_elements() const { return cut.group_block * part->rows * cut.box_rows * cut.padded_columns; }
+  const Correlation& first_part() const { return *jobs.front().part; }
+  Index tile_elements() const { return cut.group_block * first_part().channels * tile.channel_pitch(); }
+  Index result_elements() const {
+    return jobs.front().is_direct() ? 0 : cut.group_block * first_part().rows * cut.box_rows * cut.padded_columns;
+  }
 };
 
 std::vector<Index> entry_offsets(const Correlation& part, const PaddedRows& tile) {
@@ -37,53 +45,90 @@ std::vector<Index> entry_offsets(const Correlation& part, const PaddedRows& tile
   return offsets;
 }
 
-std::vector<Job> make_jobs(const std::vector<Correlation>& parts, Index lanes, std::size_t element_bytes) {
-  std::vector<Job> jobs;
-  Index packed = 0, tasks = 0;
-  for (const Correlation& part : parts) {
-    const RowCut cut = make_row_cut(part, lanes, element_bytes);
-    const PaddedRows tile(part, cut.box_rows, cut.padded_columns);
-    jobs.push_back({&part, cut, tile, entry_offsets(part, tile), packed, tasks});
-    packed += packed_weight_elements(part);
-    tasks += cut.tasks();
-  }
-  return jobs;
+// What all parts read: the first, largest one with everybody's taps.
+Correlation united_part(const std::vector<Correlation>& parts) {
+  Correlation all = parts.front();
+  for (std::size_t i = 1; i < parts.size(); ++i)
+    all.taps.insert(all.taps.end(), parts[i].taps.begin(), parts[i].taps.end());
+  return all;
 }
 
-// result[row][y][x] of one group += weights * tile. A tile's vectors lie below each other, so that narrow images fill
-// them too; in one-dimensional data they lie side by side.
 template <class T>
-void multiply_group(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* source,
-                    const TargetBox& box, T* result) noexcept {
-  const Correlation& part = *job.part;
-  const Index pitch = job.cut.padded_columns;
+Call make_call(const ConvKernels<T>& kernels, const std::vector<Correlation>& parts) {
+  const Correlation all = united_part(parts);
+  const RowCut cut = make_row_cut(all, kernels.lanes, sizeof(T));
+  Call call{{}, cut, PaddedRows(all, cut.box_rows, cut.padded_columns), RowTiles(all.rows, kernels.row_tile_rows)};
+  Index packed = 0;
+  for (const Correlation& part : parts) {
+    call.jobs.push_back({&part, entry_offsets(part, call.tile), packed});
+    packed += packed_weight_elements(part);
+  }
+  return call;
+}
+
+// Where the rows of a group go: to their place in the target if its pixels are neighbours, else to scratch memory.
+template <class T>
+struct Place {
+  T* data;
+  Index row, y;  // distances
+};
+
+// One tile of rows x vectors through all entries; without any, it is the bias.
+template <class T>
+void run_tile(const Job& job, const ConvKernels<T>& kernels, RowTile<T> tile, const T* packed, Index rows,
+              Index vectors) noexcept {
+  const Index depth = job.part->depth();
+  for (Index entry = 0; entry == 0 || entry < depth; entry += kDepthChunk) {
+    tile.a = packed + entry * rows;
+    tile.offsets = job.offsets.data() + entry;
+    tile.depth = std::min(kDepthChunk, depth - entry);
+    tile.is_added = entry > 0;
+    kernels.row_tile[rows - 1][vectors - 1](tile);
+  }
+}
+
+// Some target rows of a group. A tile's vectors lie below each other, so that narrow images fill them too; in
+// one-dimensional data they lie side by side. The last vector of a row overlaps the one before it.
+template <class T>
+void multiply_rows(const Call& call, const Job& job, const ConvKernels<T>& kernels, RowTile<T> tile, const T* packed,
+                   const T* source, Index rows, const TargetBox& box, const Place<T>& place) noexcept {
+  const Index lanes = kernels.lanes, most_vectors = kernels.row_vectors[rows - 1];
   const bool is_flat = box.rows == 1;
-  const Index length = is_flat ? pitch / kernels.lanes : box.rows;  // vectors along the tile's direction
-  const Index most_vectors = kernels.row_vectors[part.rows - 1];
-  RowTile<T> tile{};
-  tile.b_vector = is_flat ? kernels.lanes : job.tile.target_row_pitch();
-  tile.c_vector = is_flat ? kernels.lanes : pitch;
-  tile.c_row = job.cut.box_rows * pitch;
-  for (Index x = 0; x < (is_flat ? 1 : box.columns); x += kernels.lanes)
-    for (Index first = 0; first < length; first += most_vectors) {
-      const Index vectors = std::min(most_vectors, length - first);
-      tile.c = result + first * tile.c_vector + x;
-      for (Index entry = 0; entry < part.depth(); entry += kDepthChunk) {
-        tile.a = packed + entry * part.rows;
-        tile.b = source + first * tile.b_vector + x;
-        tile.offsets = job.offsets.data() + entry;
-        tile.depth = std::min(kDepthChunk, part.depth() - entry);
-        kernels.row_tile[part.rows - 1][vectors - 1](tile);
-      }
+  tile.b_vector = is_flat ? lanes : call.tile.target_row_pitch();
+  tile.c_vector = is_flat ? lanes : place.y;
+  tile.c_row = place.row;
+  tile.columns = box.columns;
+  for (Index column = 0; column < box.columns;) {
+    const Index x = std::max<Index>(std::min(column, box.columns - lanes), 0);
+    const Index abreast = is_flat ? std::clamp<Index>((box.columns - x) / lanes, 1, most_vectors) : 1;
+    for (Index y = 0; y < box.rows; y += most_vectors) {
+      tile.b = source + y * call.tile.target_row_pitch() + x;
+      tile.c = place.data + y * place.y + x;
+      run_tile(job, kernels, tile, packed, rows, is_flat ? abreast : std::min(most_vectors, box.rows - y));
     }
+    column = x + abreast * lanes;
+  }
+}
+
+// All rows of a group.
+template <class T>
+void multiply_group(const Call& call, const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* source,
+                    const T* bias, const TargetBox& box, Place<T> place) noexcept {
+  for (Index first = 0; first < call.blocks.rows; first += call.blocks.tile_rows) {
+    const Index rows = call.blocks.rows_at(first);
+    RowTile<T> tile{};
+    tile.bias = bias == nullptr ? nullptr : bias + first;
+    multiply_rows(call, job, kernels, tile, packed, source, rows, box, place);
+    packed += rows * job.part->depth();
+    place.data += rows * place.row;
+  }
 }
 
 // Moves result[channel][y][x] to the target, in the order that either layout likes.
 template <class T>
-void store_box(const Job& job, const ConvKernels<T>& kernels, const T* result, Index channels, const TargetBox& box,
-               T* target) noexcept {
-  const Grid& grid = job.part->target;
-  const Index plane = job.cut.box_rows * job.cut.padded_columns, row_pitch = job.cut.padded_columns;
+void store_box(const Call& call, const Grid& grid, const ConvKernels<T>& kernels, const T* result, Index channels,
+               const TargetBox& box, T* target) noexcept {
+  const Index plane = call.cut.box_rows * call.cut.padded_columns, row_pitch = call.cut.padded_columns;
   target += box.batch * grid.batch_stride + box.z * grid.axis_stride[0] + box.y * grid.axis_stride[1] +
             box.x * grid.axis_stride[2];
   if (grid.channel_stride == 1 && channels > 1) {
@@ -97,23 +142,42 @@ void store_box(const Job& job, const ConvKernels<T>& kernels, const T* result, I
   }
 }
 
+// One part of a box whose padded source is in `tile`.
 template <class T>
-void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias, T* target,
-              Index task, T* tile, T* result) noexcept {
+void run_part(const Call& call, const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* bias,
+              T* target, const TargetBox& box, Index first_group, Index groups, const T* tile, T* result) noexcept {
   const Correlation& part = *job.part;
-  const Index block = task / job.cut.boxes, first_group = block * job.cut.group_block;
-  const Index groups = job.cut.groups_of(part, block);
-  const TargetBox box = job.cut.box(part, task % job.cut.boxes);
-  const Index plane = job.cut.box_rows * job.cut.padded_columns, first_row = first_group * part.rows;
-  if (!part.taps.empty())
-    job.tile.pack(part, kernels, source, first_group * part.channels, groups * part.channels, box, tile);
-  for (Index row = 0; row < groups * part.rows; ++row)
-    std::fill(result + row * plane, result + (row + 1) * plane, bias == nullptr ? T{0} : bias[first_row + row]);
-  for (Index group = 0; group < groups && !part.taps.empty(); ++group)
-    multiply_group(job, kernels, packed + job.packed_offset + (first_row + group * part.rows) * part.depth(),
-                   tile + group * part.channels * job.tile.channel_pitch(), box, result + group * part.rows * plane);
-  store_box(job, kernels, result, groups * part.rows, box,
-            target + part.target_offset + first_row * part.target.channel_stride);
+  const Grid& grid = part.target;
+  const Index first_row = first_group * part.rows;
+  target += part.target_offset + first_row * grid.channel_stride;
+  Place<T> place{result, call.cut.box_rows * call.cut.padded_columns, call.cut.padded_columns};
+  if (job.is_direct())
+    place = {target + box.batch * grid.batch_stride + box.z * grid.axis_stride[0] + box.y * grid.axis_stride[1] + box.x,
+             grid.channel_stride, grid.axis_stride[1]};
+  for (Index group = 0; group < groups; ++group) {
+    multiply_group(call, job, kernels, packed + job.packed_offset + (first_row + group * part.rows) * part.depth(),
+                   tile + group * part.channels * call.tile.channel_pitch(),
+                   bias == nullptr ? nullptr : bias + first_row + group * part.rows, box, place);
+    place.data += part.rows * place.row;
+  }
+  if (!job.is_direct()) store_box(call, grid, kernels, result, groups * part.rows, box, target);
+}
+
+template <class T>
+void run_task(const Call& call, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias,
+              T* target, Index task, T* tile, T* result) noexcept {
+  const Correlation& first = call.first_part();
+  const Index block = task / call.cut.boxes, first_group = block * call.cut.group_block;
+  const Index groups = call.cut.groups_of(first, block);
+  const TargetBox box = call.cut.box(first, task % call.cut.boxes);
+  call.tile.pack(first, kernels, source, first_group * first.channels, groups * first.channels, box, tile);
+  for (const Job& job : call.jobs) {
+    TargetBox own = box;  // later phases may be a row or a column shorter
+    own.rows = std::min(own.rows, job.part->target.extent[1] - own.y);
+    own.columns = std::min(own.columns, job.part->target.extent[2] - own.x);
+    if (own.z < job.part->target.extent[0] && own.rows > 0 && own.columns > 0)
+      run_part(call, job, kernels, packed, bias, target, own, first_group, groups, tile, result);
+  }
 }
 
 // Whether the padded source of the smallest box stays within its bound.
@@ -127,8 +191,15 @@ bool fits_tile(const Correlation& part) {
 
 }  // namespace
 
+// Few rows; or few channels, where the rows of many are neighbours in memory as they are computed and fill the lanes.
 bool row_tiles_accept(const KernelTable& table, const Correlation& part) {
-  return part.rows <= kMostRowTileRows && table.conv_f32.row_vectors[part.rows - 1] > 0 && fits_tile(part);
+  constexpr Index kMostChannels = 16, kMostManyRows = 512;
+  const Index lanes = table.conv_f32.lanes, width = part.target.extent[2];
+  const bool has_few_rows = part.rows <= table.conv_f32.row_tile_rows;
+  const bool has_planes = part.channels <= kMostChannels && part.rows <= kMostManyRows && part.taps.size() > 1 &&
+                          part.source.axis_stride[2] == 1 && part.target.axis_stride[2] == 1 &&
+                          5 * width >= 4 * ceil_divide(width, lanes) * lanes;
+  return (has_few_rows || has_planes) && fits_tile(part);
 }
 
 bool row_grad_weight_accepts(const Correlation& part) {
@@ -137,37 +208,55 @@ bool row_grad_weight_accepts(const Correlation& part) {
          fits_tile(part);
 }
 
+namespace {
+
 template <class T>
-void run_row_tiles(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
-                   const T* bias, T* target, int num_threads) {
-  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const std::vector<Job> jobs = make_jobs(parts, kernels.lanes, sizeof(T));
-  const Index tasks = jobs.back().first_task + jobs.back().tasks();
-  Index packed_elements = 0, tile_elements = 0, result_elements = 0, work = 0;
-  for (const Job& job : jobs) {
-    packed_elements += packed_weight_elements(*job.part);
-    tile_elements = std::max(tile_elements, job.tile_elements());
-    result_elements = std::max(result_elements, job.result_elements());
-    work += job.part->groups * job.part->pixels() * (job.part->depth() * job.part->rows / 16 + 1);
+void run_parts(const ConvKernels<T>& kernels, const std::vector<Correlation>& parts, const T* source, const T* weight,
+               const T* bias, T* target, int num_threads) {
+  const Call call = make_call(kernels, parts);
+  Index packed_elements = 0, work = 0;
+  for (const Correlation& part : parts) {
+    packed_elements += packed_weight_elements(part);
+    work += part.groups * part.pixels() * (part.depth() * part.rows / 16 + 1);
   }
   const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs) pack_weights(*job.part, job.part->rows, weight, packed + job.packed_offset, num_threads);
+  for (const Job& job : call.jobs)
+    pack_weights(*job.part, call.blocks.tile_rows, weight, packed + job.packed_offset, num_threads);
 
-  const int workers = worker_count(num_threads, tasks, work);
-  const auto carve = [=](Carver carver, T*& tile, T*& result) {
-    tile = carver.take<T>(tile_elements);
-    result = carver.take<T>(result_elements);
+  const int workers = worker_count(num_threads, call.cut.tasks(), work);
+  const auto carve = [&](Carver carver, T*& tile, T*& result) {
+    tile = carver.take<T>(call.tile_elements());
+    result = carver.take<T>(call.result_elements());
     return carver.used();
   };
   T *tile, *result;
   const Workspace scratch(workers, carve(Carver(), tile, result));
-  parallel_for(tasks, workers, [&](Index task, int worker) {
+  parallel_for(call.cut.tasks(), workers, [&](Index task, int worker) {
     T *worker_tile, *worker_result;
     carve(Carver(scratch.of(worker)), worker_tile, worker_result);
-    const Job& job = job_of(jobs, task);
-    run_task(job, kernels, source, packed, bias, target, task - job.first_task, worker_tile, worker_result);
+    run_task(call, kernels, source, packed, bias, target, task, worker_tile, worker_result);
   });
+}
+
+// Whether the parts see the same axes: axes that end nowhere are joined part by part.
+bool share_axes(const std::vector<Correlation>& parts) {
+  return std::all_of(parts.begin(), parts.end(), [&](const Correlation& part) {
+    return std::equal(part.source.extent, part.source.extent + kAxes, parts.front().source.extent) &&
+           std::equal(part.target.axis_stride, part.target.axis_stride + kAxes, parts.front().target.axis_stride);
+  });
+}
+
+}  // namespace
+
+template <class T>
+void run_row_tiles(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+                   const T* bias, T* target, int num_threads) {
+  constexpr std::size_t kMostParts = 16;  // whose taps together stay near those of one
+  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
+  if (parts.size() <= kMostParts && share_axes(parts))
+    return run_parts(kernels, parts, source, weight, bias, target, num_threads);
+  for (const Correlation& part : parts) run_parts(kernels, {part}, source, weight, bias, target, num_threads);
 }
 
 template void run_row_tiles(const KernelTable*, const std::vector<Correlation>&, const float*, const float*,

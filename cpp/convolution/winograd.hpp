@@ -12,13 +12,13 @@ namespace convpool {
 template <int Outputs>
 bool winograd_wins(const KernelTable& table, const Correlation& part, ConvPass pass);
 
-// The same contracts as packed tiles have. Outputs: 2 or 4.
+// The same contracts as packed tiles have, without a gradient of the bias. Outputs: 2 or 4.
 template <class T, int Outputs>
 void run_winograd(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
                   const T* bias, T* target, int num_threads);
 
 template <class T, int Outputs>
 void winograd_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                          T* grad_weight, T* grad_bias, int num_threads);
+                          T* grad_weight, int num_threads);
 
 }  // namespace convpool

@@ -211,10 +211,7 @@ void write_sums(const Problem<T>& problem, const Place& place, Index slice_pitch
 
 template <class T, int Outputs>
 void winograd_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                          T* grad_weight, T* grad_bias, int num_threads) {
-  if (grad_bias != nullptr)
-    packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
-  if (grad_weight == nullptr) return;
+                          T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const TapCube cube = *TapCube::find(part);
   const Problem<T> problem = make_problem(part, cube, kernels, winograd_kernels<Outputs>(kernels, cube.height));
@@ -241,12 +238,12 @@ void winograd_grad_weight(const KernelTable* table, const Correlation& part, con
 }
 
 template void winograd_grad_weight<float, 2>(const KernelTable*, const Correlation&, const float*, const float*, float*,
-                                             float*, int);
+                                             int);
 template void winograd_grad_weight<float, 4>(const KernelTable*, const Correlation&, const float*, const float*, float*,
-                                             float*, int);
-template void winograd_grad_weight<double, 4>(const KernelTable*, const Correlation&, const double*, const double*,
-                                              double*, double*, int);
+                                             int);
 template void winograd_grad_weight<double, 2>(const KernelTable*, const Correlation&, const double*, const double*,
-                                              double*, double*, int);
+                                              double*, int);
+template void winograd_grad_weight<double, 4>(const KernelTable*, const Correlation&, const double*, const double*,
+                                              double*, int);
 
 }  // namespace convpool

@@ -70,8 +70,12 @@ constexpr ConvKernels<T> make_conv_kernels() {
   kernels.channel_vectors = kChannelVectors;
   fill_tiles<T, true, kWeightRows, kPixelVectors, kMostTileRows>(kernels.tile_from_weights);
   fill_tiles<T, false, kGradientRows, kChannelVectors, kMostTileRows>(kernels.tile_from_block);
+  kernels.row_tile_rows = row_vectors(8) > 1 ? 8 : 6;
   fill_row_tiles<T, kMostRowTileRows, kMostTileVectors>(kernels);
-  fill_dot_rows<T, kDotTaps>(kernels.dot_rows);
+  fill_dot_rows<T, kMostDotRows, kMostDotTaps>(kernels);
+  kernels.lane = make_lane_kernels<T>();
+  kernels.depthwise = make_depthwise_kernels<T>();
+  kernels.output_lane = make_output_lane_kernels<T>();
   kernels.move_block = move_block<T>;
   kernels.winograd = make_point_kernels<T>();
   return kernels;

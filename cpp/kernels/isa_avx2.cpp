@@ -22,6 +22,31 @@ static inline __attribute__((always_inline)) __m256d multiply_add(__m256d a, __m
 }
 
 #include "kernels/first_lanes.inl.hpp"
+
+// Floating types have masks here.
+static inline __attribute__((always_inline)) __m256i first_of_8(Index count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline __attribute__((always_inline)) __m256i first_of_4(Index count) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+template <>
+inline __attribute__((always_inline)) Vector<float> load_first(const float* source, Index count) {
+  return _mm256_maskload_ps(source, first_of_8(count));
+}
+template <>
+inline __attribute__((always_inline)) Vector<double> load_first(const double* source, Index count) {
+  return _mm256_maskload_pd(source, first_of_4(count));
+}
+template <>
+inline __attribute__((always_inline)) void store_first(float* target, Vector<float> value, Index count) {
+  _mm256_maskstore_ps(target, first_of_8(count), value);
+}
+template <>
+inline __attribute__((always_inline)) void store_first(double* target, Vector<double> value, Index count) {
+  _mm256_maskstore_pd(target, first_of_4(count), value);
+}
+
 #include "kernels/bodies.inl.hpp"
 
 }  // namespace convpool::avx2

@@ -1,34 +1,9 @@
 // The rows of the table that serve pooling.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include "kernels/elements.hpp"
 
 namespace convpool {
-
-using Index = std::ptrdiff_t;
-
-// Positions travel beside the values, so they have their width.
-template <int Bytes>
-struct SignedOf;
-template <>
-struct SignedOf<1> {
-  using type = std::int8_t;
-};
-template <>
-struct SignedOf<2> {
-  using type = std::int16_t;
-};
-template <>
-struct SignedOf<4> {
-  using type = std::int32_t;
-};
-template <>
-struct SignedOf<8> {
-  using type = std::int64_t;
-};
-template <class T>
-using LanePosition = typename SignedOf<sizeof(T)>::type;
 
 // All reductions: the first element is the best one until a later one is better, so taps come in row-major order.
 // Only maxima with positions read or write positions; a nested reduction is one of values that bring their positions.

@@ -1,14 +1,11 @@
 // The kernels of one instruction set, one row each. Everything above this room calls kernels through a table only.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include "kernels/lane_table.hpp"
 
 #include "kernels/pooling_table.hpp"
 
 namespace convpool {
-
-using Index = std::ptrdiff_t;
 
 // ---- convolution ----
 
@@ -24,8 +21,9 @@ constexpr int kMostTileVectors = 4;
 template <class T>
 using TileFunction = void (*)(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Index depth);
 
-// c[row][v][lane] += sum over entries p of a[p][row] * b[offsets[p] + v * b_vector + lane]: taps of padded rows, read
-// where they lie. The vectors of a tile are neighbours in a row or one below the other; the strides say which.
+// c[row][v][lane] = bias[row] (or what it holds) + sum over entries p of a[p][row] * b[offsets[p] + v * b_vector +
+// lane]: taps of padded rows, read where they lie. The vectors of a tile are neighbours in a row or one below the
+// other; the strides say which.
 template <class T>
 struct RowTile {
   const T* a;  // [depth][rows]
@@ -34,22 +32,27 @@ struct RowTile {
   const Index* offsets;
   T* c;
   Index c_row, c_vector;
+  Index columns;  // of each vector that are stored, all if there are as many or more
   Index depth;
+  const T* bias;  // may be null
+  bool is_added;  // to what c holds, without the bias
 };
 
-// Rows of two images that are multiplied element by element and summed, at several relative positions.
+// Rows of some images that are multiplied element by element with rows of another, at several relative positions, and
+// summed: sums[row * sums_row + tap][lane] += products, lane by lane.
 template <class T>
 struct DotRows {
-  const T* rows;  // [count][row_pitch]
-  Index row_pitch;
-  const T* shifted;  // the row that meets row i at tap t starts at shifted + i * shifted_pitch + offsets[t]
+  const T* values;  // values[row * values_row + y * values_pitch], y in [0, count)
+  Index values_row, values_pitch;
+  const T* shifted;  // what meets y at a tap starts at shifted + y * shifted_pitch + offsets[tap]
   Index shifted_pitch;
   const Index* offsets;
   Index count, columns;
+  Index sums_row;
 };
 
 constexpr int kMostRowTileRows = 8;
-constexpr int kDotTaps = 8;
+constexpr int kMostDotRows = 4, kMostDotTaps = 8;
 
 // Winograd: // 3 taps along an axis become products at `points` = outputs + 2 points. Matrices of transformed values,
 // one for each point, are [tile][channel]; their pitches are constants, so that a micro-kernel's rows are
@@ -135,11 +138,15 @@ struct ConvKernels {
   int channel_vectors;
   TileFunction<T> tile_from_weights[kMostTileRows][kMostTileVectors];  // [rows - 1][vectors - 1]; null where too large
   TileFunction<T> tile_from_block[kMostTileRows][kMostTileVectors];
-  int row_vectors[kMostRowTileRows];  // most vectors of a row tile, 0 where the registers do not suffice; [rows - 1]
+  int row_tile_rows;                  // most rows of a row tile that has more than one vector
+  int row_vectors[kMostRowTileRows];  // most vectors of a row tile; [rows - 1]
   void (*row_tile[kMostRowTileRows][kMostTileVectors])(
       const RowTile<T>& tile);  // [rows - 1][vectors - 1], null if too large
-  // sums[t][lane] += products at tap t, lane by lane; [taps - 1].
-  void (*dot_rows[kDotTaps])(const DotRows<T>& dot, T* sums);
+  int dot_taps[kMostDotRows];   // most taps of as many rows
+  void (*dot_rows[kMostDotRows][kMostDotTaps])(const DotRows<T>& dot, T* sums);  // [rows - 1][taps - 1], or null
+  LaneKernels<T> lane;
+  DepthwiseKernels<T> depthwise;
+  OutputLaneKernels<T> output_lane;
   // Copies rows x columns elements between two strided matrices (strides in elements), transposing in registers where
   // one side runs along rows and the other along columns.
   void (*move_block)(Index rows, Index columns, const T* source, Index source_row, Index source_column, T* target,

@@ -1,0 +1,55 @@
+// How a depthwise pass is cut: blocks of channels, and boxes of target pixels whose source stays in the cache.
+//
+// Where channels are not innermost, the source pixels of a box are brought side by side: a vector's worth of planes is
+// transposed into scratch memory, and what comes of them back.
+#pragma once
+
+#include "convolution/lane_window.hpp"
+
+namespace convpool {
+
+// A target whose stride phases, one part each, lie between each other; or one part by itself.
+struct LaneTarget {
+  Grid grid;     // of the whole target, or of the only part
+  Index offset;  // of the first element
+  bool is_whole;
+
+  explicit LaneTarget(const std::vector<Correlation>& parts);
+  // Distance of a part's pixels, and the place of its first, in `grid`.
+  Index step(const Correlation& part, int axis) const noexcept { return is_whole ? part.target_step[axis] : 1; }
+  Index phase(const Correlation& part, int axis) const noexcept { return is_whole ? part.target_phase[axis] : 0; }
+};
+
+struct LaneCut {
+  Index channels, channel_blocks;
+  Index count[kAxes], boxes[kAxes];  // of the first part, the largest
+  bool is_side_by_side;
+
+  LaneCut(const Correlation& part, const LaneWindow& window, Index target_pixels, Index lanes,
+          std::size_t element_bytes);
+  Index boxes_of_image() const noexcept { return boxes[0] * boxes[1] * boxes[2]; }
+  // Of any part; it may be empty.
+  PixelBox box(const Correlation& part, Index index) const noexcept;
+};
+
+// The part of a box that exists.
+PixelBox clipped(const PixelBox& box, const Index (&extent)[kAxes]) noexcept;
+// The smallest box that holds both.
+PixelBox united(const PixelBox& a, const PixelBox& b) noexcept;
+
+// Brings the pixels of a box from planes (array: the first of `channels`) to runs of `lanes` channels.
+template <class T>
+void bring_side_by_side(const ConvKernels<T>& kernels, const Grid& grid, const T* array, Index channels,
+                        const PixelBox& box, T* pixels) noexcept;
+// Takes them back.
+template <class T>
+void take_to_planes(const ConvKernels<T>& kernels, const T* pixels, Index channels, const PixelBox& box,
+                    const Grid& grid, T* array) noexcept;
+template <class T>
+LanePixels<T> pixels_of(const PixelBox& box, Index lanes, T* data) noexcept {
+  return {data,
+          {box.count[1] * box.count[2] * lanes, box.count[2] * lanes, lanes},
+          {box.first[0], box.first[1], box.first[2]}};
+}
+
+}  // namespace convpool

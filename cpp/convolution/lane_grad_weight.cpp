@@ -1,0 +1,171 @@
+// Gradient of the weight with channels as lanes. The images and bands of rows are cut into slices; each adds up its own
+// sums, in chunks of a band, and the slices are added in order.
+#include <algorithm>
+
+#include "convolution/lane_cut.hpp"
+#include "convolution/lanes.hpp"
+#include "runtime/parallel.hpp"
+#include "runtime/workspace.hpp"
+
+namespace convpool {
+
+namespace {
+
+constexpr Index kWantedTasks = 16;        // slices must not depend on the number of threads
+constexpr Index kMostPartials = 1 << 21;  // elements of all slices
+
+struct Job {
+  const Correlation* part;
+  LaneWindow window;
+  LaneCut cut;
+  Index slices, boxes_per_slice;
+
+  Job(const Correlation& correlation, Index lanes, std::size_t element_bytes)
+      : part(&correlation), window(correlation), cut(correlation, window, 1, lanes, element_bytes) {
+    const Index most = std::clamp<Index>(kMostPartials / weights(), 1, std::max<Index>(boxes(), 1));
+    const Index wanted = std::clamp<Index>(ceil_divide(kWantedTasks, cut.channel_blocks), 1, most);
+    boxes_per_slice = std::max<Index>(ceil_divide(boxes(), wanted), 1);
+    slices = std::max<Index>(ceil_divide(boxes(), boxes_per_slice), 1);
+  }
+  Index boxes() const { return part->batch * cut.boxes_of_image(); }
+  Index channels() const { return part->groups * part->rows; }
+  Index weights() const { return window.depth() * channels(); }
+};
+
+template <class T>
+struct Scratch {
+  T *zeros, *sums, *source, *gradients;
+  const T** table;
+  const T* const** rows;
+
+  static std::size_t carve(Carver carver, const Job& job, Index lanes, Scratch& scratch) {
+    const PixelBox first = job.cut.box(*job.part, 0), read = job.window.reads(first);
+    if (!job.cut.is_side_by_side) lanes = 0;
+    scratch.zeros = carver.take<T>(job.cut.channels);
+    scratch.sums = carver.take<T>(job.window.depth() * job.cut.channels);
+    scratch.source = carver.take<T>(read.pixels() * lanes);
+    scratch.gradients = carver.take<T>(first.pixels() * lanes);
+    scratch.table = carver.take<const T*>(read.pixels());
+    scratch.rows = carver.take<const T* const*>(job.window.rows());
+    return carver.used();
+  }
+};
+
+// sums += the products of some pixels of a row. No pixel may be counted twice.
+template <class T>
+void add_row(const Job& job, const ConvKernels<T>& kernels, LaneProducts<T> products, Index columns, T* sums) noexcept {
+  const T* gradients = products.gradients;
+  for (Index x = 0; x < columns; x += products.pixels) {
+    const Index left = columns - x, at_once = left >= 7 ? 7 : left >= 4 ? 4 : 1;
+    products.pixels = left / at_once * at_once;
+    products.gradients = gradients + x * products.gradient_pitch;
+    for (const TapRun& run : job.window.runs()) {
+      products.first_column = x * products.step + run.column;
+      products.sums = sums + run.packed * products.sum_pitch;
+      kernels.lane.products[products.group > 1][run.taps - 1][run.taps == 1 ? 0 : products.step - 1][at_once - 1](
+          products);
+    }
+  }
+}
+
+// sums += the products of one box of one image.
+template <class T>
+void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, Index index,
+             Index channels, const Scratch<T>& scratch) noexcept {
+  const Correlation& part = *job.part;
+  const Grid &from = part.source, &to = part.target;
+  const PixelBox box = job.cut.box(part, index), read = job.window.reads(box);
+  LanePixels<const T> pixels{source, {from.axis_stride[0], from.axis_stride[1], from.axis_stride[2]}, {0, 0, 0}};
+  LanePixels<const T> gradients{grad_output, {to.axis_stride[0], to.axis_stride[1], to.axis_stride[2]}, {0, 0, 0}};
+  if (job.cut.is_side_by_side) {
+    const PixelBox inside = clipped(read, from.extent);
+    bring_side_by_side(kernels, from, source, channels, inside, scratch.source);
+    bring_side_by_side(kernels, to, grad_output, channels, box, scratch.gradients);
+    pixels = pixels_of<const T>(inside, kernels.lanes, scratch.source);
+    gradients = pixels_of<const T>(box, kernels.lanes, scratch.gradients);
+  }
+  job.window.fill_table(from.extent, pixels, scratch.zeros, read, scratch.table);
+  LaneProducts<T> products{};
+  products.channels = channels;
+  products.columns = scratch.rows;
+  products.rows = job.window.rows();
+  products.step = part.step[2];
+  products.gradient_pitch = gradients.stride[2];
+  products.sum_pitch = job.cut.channels;
+  products.group = part.rows;
+  for (Index z = 0; z < box.count[0]; ++z)
+    for (Index y = 0; y < box.count[1]; ++y) {
+      job.window.pick_rows(scratch.table, read, z, y, scratch.rows);
+      products.gradients = gradients.at(box.first[0] + z, box.first[1] + y, box.first[2]);
+      add_row(job, kernels, products, box.count[2], scratch.sums);
+    }
+}
+
+// The sums of one slice: [tap][channel] of all channels.
+template <class T>
+void add_slice(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, T* partial,
+               Index number, const Scratch<T>& scratch) noexcept {
+  const Index block = number / job.slices, slice = number % job.slices;
+  const Index channel = block * job.cut.channels, all = job.channels();
+  const Index channels = std::min(job.cut.channels, all - channel);
+  T* target = partial + slice * job.weights() + channel;
+  for (Index tap = 0; tap < job.window.depth(); ++tap) std::fill_n(target + tap * all, channels, T{0});
+  const Index stop = std::min((slice + 1) * job.boxes_per_slice, job.boxes());
+  for (Index box = slice * job.boxes_per_slice; box < stop; ++box) {
+    std::fill_n(scratch.sums, job.window.depth() * job.cut.channels, T{0});
+    const Index batch = box / job.cut.boxes_of_image();
+    const Grid &from = job.part->source, &to = job.part->target;
+    add_box(job, kernels, source + batch * from.batch_stride + channel * from.channel_stride,
+            grad_output + batch * to.batch_stride + channel * to.channel_stride, box % job.cut.boxes_of_image(),
+            channels, scratch);
+    for (Index tap = 0; tap < job.window.depth(); ++tap)
+      for (Index i = 0; i < channels; ++i) target[tap * all + i] += scratch.sums[tap * job.cut.channels + i];
+  }
+}
+
+// Adds the slices of one product of all channels in their order and puts the sums in their places.
+template <class T>
+void write_weights(const Job& job, T* partial, Index product, T* grad_weight) noexcept {
+  const Correlation& part = *job.part;
+  T* sums = partial + product * job.channels();
+  for (Index slice = 1; slice < job.slices; ++slice)
+    for (Index i = 0; i < job.channels(); ++i) sums[i] += sums[slice * job.weights() + i];
+  grad_weight += job.window.weight_offsets()[static_cast<std::size_t>(product)];
+  for (Index group = 0; group < part.groups; ++group)
+    for (Index row = 0; row < part.rows; ++row)
+      grad_weight[group * part.weight_group_stride + row * part.weight_row_stride] = *sums++;
+}
+
+}  // namespace
+
+template <class T>
+void lane_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                      T* grad_weight, int num_threads) {
+  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
+  const Job job(part, kernels.lanes, sizeof(T));
+  const Workspace partial_memory(1, static_cast<std::size_t>(job.slices * job.weights()) * sizeof(T));
+  T* partial = reinterpret_cast<T*>(partial_memory.of(0));
+  const Index parts = job.cut.channel_blocks * job.slices;
+  const Index at_once = std::max<Index>(parts / kWantedTasks, 1), tasks = ceil_divide(parts, at_once);
+  const int workers = worker_count(num_threads, tasks, job.weights() * (part.pixels() / 16 + 1));
+  Scratch<T> measure;
+  const Workspace memory(workers, Scratch<T>::carve(Carver(), job, kernels.lanes, measure));
+  for (int worker = 0; worker < workers; ++worker) {
+    Scratch<T>::carve(Carver(memory.of(worker)), job, kernels.lanes, measure);
+    std::fill_n(measure.zeros, job.cut.channels, T{0});
+  }
+  parallel_for(tasks, workers, [&](Index task, int worker) {
+    Scratch<T> scratch;
+    Scratch<T>::carve(Carver(memory.of(worker)), job, kernels.lanes, scratch);
+    for (Index number = task * at_once; number < std::min((task + 1) * at_once, parts); ++number)
+      add_slice(job, kernels, source, grad_output, partial, number, scratch);
+  });
+  const int writers = worker_count(num_threads, job.window.depth(), job.slices * job.weights());
+  parallel_for(job.window.depth(), writers,
+               [&](Index product, int) { write_weights(job, partial, product, grad_weight); });
+}
+
+template void lane_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);
+template void lane_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, int);
+
+}  // namespace convpool

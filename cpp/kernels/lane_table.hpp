@@ -1,0 +1,113 @@
+// Arguments and kernels of the convolutions that read pixels, planes and single elements where they lie.
+#pragma once
+
+#include "kernels/elements.hpp"
+
+namespace convpool {
+
+// Channels as lanes. Each of some neighbouring target pixels sums weights[row][tap] * columns[row][first_column +
+// pixel * step + tap], where every column points to the channels of a source pixel. With groups of several channels, in
+// one vector each, a lane meets every channel of its group.
+template <class T>
+struct LaneTaps {
+  Index pixels, channels;
+  const T* const* const* columns;  // [rows]
+  Index rows, first_column, step;
+  const T* weights;  // [rows][group][taps][weight_pitch]
+  Index weight_pitch, group;
+  const T* bias;  // may be null
+  T* target;
+  Index target_pitch;  // from pixel to pixel
+  bool is_added;       // to what the target holds, without the bias; only with as many pixels as the kernel takes
+};
+
+// sums[row][tap] += the products of the target pixels' gradients with the columns they have read. A multiple of the
+// pixels that the kernel takes.
+template <class T>
+struct LaneProducts {
+  Index pixels, channels;
+  const T* const* const* columns;  // [rows]
+  Index rows, first_column, step;
+  const T* gradients;
+  Index gradient_pitch;  // from pixel to pixel
+  T* sums;               // [rows][group][taps][sum_pitch]
+  Index sum_pitch, group;
+};
+
+// [whether groups have several channels][taps - 1][step - 1][pixels - 1]; null for other counts than 1, 2, 3, 4, 5, 7
+// taps (1, 2, 3) and 1, 4, 7 pixels. One tap goes with any step, by the kernel of step 1.
+constexpr int kMostLaneTaps = 7, kMostGroupedLaneTaps = 3, kMostLanePixels = 7, kMostLaneStep = 2;
+template <class T>
+struct LaneKernels {
+  void (*taps[2][kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneTaps<T>& window);
+  void (*products[2][kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneProducts<T>& window);
+};
+
+// Rows of one plane, through a square kernel: target[y][x] = bias + the sum over i, j of weights[i][j] *
+// source[y + i][x + j].
+template <class T>
+struct DepthwiseRows {
+  Index rows, columns;  // of the target
+  const T* source;
+  Index source_pitch;
+  const T* weights;
+  T bias;
+  T* target;
+  Index target_pitch;
+};
+
+// sums[i][j][lane] += the products of gradients[y][x] with source[y + i][x + j], lane by lane.
+template <class T>
+struct DepthwiseProducts {
+  Index rows, columns;  // of the gradients
+  const T* source;
+  Index source_pitch;
+  const T* gradients;
+  Index gradient_pitch;
+};
+
+constexpr int kMostDepthwiseKernel = 5;
+template <class T>
+struct DepthwiseKernels {  // [kernel - 1], or null
+  void (*rows[kMostDepthwiseKernel])(const DepthwiseRows<T>& plane);
+  void (*products[kMostDepthwiseKernel])(const DepthwiseProducts<T>& plane, T* sums);
+};
+
+// Output channels as lanes. target[pixel][lane] = bias[lane] (or what it holds) + the sum over the entries e of
+// weights[e][lane] * source[offsets[e] + pixel * step].
+template <class T>
+struct OutputLanes {
+  const T* source;
+  const Index* offsets;
+  Index depth, step;
+  const T* weights;
+  const T* bias;
+  T* target;
+  Index target_pitch;
+  bool is_added;
+};
+
+// sums[e][lane] += the sum over rows and pixels of gradients[row][pixel][lane] * source[offsets[e] + row *
+// source_row_pitch + pixel * step].
+template <class T>
+struct OutputProducts {
+  Index rows, pixels;
+  const T* source;
+  const Index* offsets;
+  Index source_row_pitch, step;
+  const T* gradients;
+  Index gradient_row_pitch, gradient_pitch;
+  T* sums;
+};
+
+constexpr int kMostOutputVectors = 4, kMostOutputPixels = 14, kMostOutputEntries = 8;
+template <class T>
+struct OutputLaneKernels {
+  int most_vectors;
+  // [vectors - 1][pixels - 1][whether the step is 1], null where there is none
+  void (*taps[kMostOutputVectors][kMostOutputPixels][2])(const OutputLanes<T>& tile);
+  void (*products[kMostOutputVectors][kMostOutputEntries])(
+      const OutputProducts<T>& tile);  // [vectors - 1][entries - 1]
+};
+
+}  // namespace convpool

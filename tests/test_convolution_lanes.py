@@ -1,0 +1,156 @@
+"""Depthwise convolutions, small groups and few input channels: channels as lanes, and planes by rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from convpool import _core, conv, conv_backward
+from oracle import FLOATS, LAYOUTS, image_to, reals, same_bits, weight_to
+from shapes import ConvShape, names
+from test_convolution import check_every_pass
+
+
+def depthwise(reason, image, kernel, batch=2, channels=18, **window):
+    return ConvShape(reason, "", (batch, channels, *image), (channels, 1, *kernel), groups=channels, **window)
+
+
+DEPTHWISE = [
+    *(depthwise(f"kernel_{k}", (9, 33), (k, k), padding=k // 2) for k in (1, 2, 3, 4, 5, 6, 7, 8, 9, 11)),
+    *(depthwise(f"kernel_{k}_stride_2", (11, 35), (k, k), padding=k // 2, stride=2) for k in (1, 2, 3, 5, 6, 7)),
+    *(depthwise(f"kernel_{k}_stride_3", (11, 35), (k, k), padding=k // 2, stride=3) for k in (2, 3, 7)),
+    *(depthwise(f"kernel_{k}_dilated", (11, 40), (k, k), padding=2, dilation=(1, 2)) for k in (3, 5)),
+    depthwise("kernel_31", (32, 33), (31, 31), 1, 3, padding=15),
+    depthwise("kernel_larger_than_image", (5, 6), (7, 9), padding=4),
+    depthwise("uneven_strides", (9, 20), (3, 3), stride=(2, 1), padding=1),
+    depthwise("uneven_strides_joined", (6, 16), (1, 3), stride=(1, 2), padding=(0, 1)),
+    depthwise("phases_without_taps", (9, 20), (1, 2), stride=(2, 3)),
+    depthwise("tall_phases", (12, 20), (6, 3), stride=(2, 1), padding=1),
+    depthwise("line", (70,), (31,), padding=15),
+    depthwise("long_line", (1200,), (5,), 1, 17, padding=2, stride=2),
+    depthwise("volume", (5, 6, 20), (3, 3, 3), padding=1),
+    depthwise("volume_stride", (5, 6, 9), (3, 3, 3), padding=1, stride=2),
+    depthwise("bands", (150, 40), (5, 5), 1, 5, padding=2),
+    depthwise("bands_of_blocks", (90, 200), (7, 3), 1, 20, padding=1),
+    depthwise("no_padding", (9, 40), (3, 3)),
+    depthwise("cropped", (9, 40), (3, 3), padding=((0, 2), (3, 0))),
+]
+
+
+@pytest.mark.parametrize("shape", DEPTHWISE, ids=names(DEPTHWISE))
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_depthwise(isa, shape, dtype):
+    check_every_pass(shape, dtype)
+
+
+@pytest.mark.parametrize("width", range(1, 40))
+def test_every_width(isa, width):
+    check_every_pass(depthwise("width", (6, width), (3, 3), 1, 3, padding=1), np.float32)
+    check_every_pass(depthwise("width", (7, 2 * width), (5, 5), 1, 3, padding=2, stride=2), np.float32)
+
+
+@pytest.mark.parametrize("height", range(1, 12))
+def test_every_height(isa, height):
+    check_every_pass(depthwise("height", (height, 19), (5, 5), 1, 3, padding=2), np.float32)
+
+
+GROUPED = [
+    ConvShape(
+        f"groups_of_{group}_stride_{stride}_kernel_{kernel}",
+        "",
+        (2, channels, 7, 11),
+        (channels, group, kernel, kernel),
+        padding=1,
+        stride=stride,
+        groups=channels // group,
+    )
+    for group, channels in ((2, 18), (4, 4), (4, 20), (8, 24), (16, 48))
+    for stride in (1, 2)
+    for kernel in (1, 3, 5)
+]
+
+
+@pytest.mark.parametrize("shape", GROUPED, ids=names(GROUPED))
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_small_groups(isa, shape, dtype):
+    check_every_pass(shape, dtype)
+
+
+FEW_CHANNELS = [
+    *(ConvShape(f"outputs_{n}", "", (2, 3, 6, 9), (n, 3, 3, 3), padding=1) for n in (12, 16, 31, 48, 64, 70, 128)),
+    *(ConvShape(f"width_{width}", "", (1, 2, 3, width), (16, 2, 2, 3), padding=1) for width in range(1, 32)),
+    *(ConvShape(f"inputs_{few}", "", (1, few, 7, 8), (32, few, 5, 5), padding=2) for few in (1, 2, 6, 16)),
+    ConvShape("stem", "", (1, 3, 30, 130), (64, 3, 7, 7), stride=2, padding=3),
+    ConvShape("stride_3", "", (2, 3, 12, 31), (16, 3, 4, 4), stride=3, padding=1),
+    ConvShape("dilated", "", (2, 3, 12, 31), (16, 3, 3, 3), dilation=2, padding=2),
+    ConvShape("audio", "", (2, 1, 3000), (48, 1, 10), stride=5),
+    ConvShape("video", "", (1, 3, 4, 9, 10), (20, 3, 3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)),
+    ConvShape("wide_groups", "", (2, 9, 6, 9), (48, 3, 3, 3), padding=1, groups=3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", FEW_CHANNELS, ids=names(FEW_CHANNELS))
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_few_channels(isa, shape, dtype):
+    check_every_pass(shape, dtype)
+
+
+def algorithm(shape, pass_name, layout):
+    arrays = image_to(np.empty(shape.input), layout).shape, weight_to(np.empty(shape.weight), layout).shape
+    return _core.conv_algorithm(*arrays, *shape.window.values(), pass_name, layout)
+
+
+def test_the_algorithms_meant_are_chosen(isa):
+    if isa == "reference":
+        pytest.skip("one algorithm only")
+    plane = depthwise("plane", (14, 14), (3, 3), padding=1)
+    assert algorithm(plane, "forward", "channels_first") == "depthwise_planes"
+    assert algorithm(plane, "grad_input", "channels_first") == "depthwise_planes"
+    assert algorithm(plane, "forward", "channels_last") == "lanes"
+    assert algorithm(depthwise("small", (7, 7), (3, 3), padding=1), "forward", "channels_first") == "lanes"
+    assert algorithm(depthwise("large", (56, 56), (7, 7), padding=3), "grad_weight", "channels_first") == "lanes"
+    for layout in LAYOUTS:  # scratch memory is bounded
+        assert algorithm(depthwise("far", (200100,), (3,), dilation=100000), "forward", layout) != "lanes"
+    stem = ConvShape("stem", "", (1, 3, 30, 130), (64, 3, 7, 7), stride=2, padding=3)
+    assert algorithm(stem, "forward", "channels_first") == "row_tiles"
+    assert algorithm(stem, "forward", "channels_last") == "output_lanes"
+    assert algorithm(stem, "grad_weight", "channels_first") == "output_lanes"
+
+
+BITS = [
+    depthwise("planes", (60, 60), (3, 3), padding=1),
+    depthwise("lanes", (30, 33), (7, 7), padding=3),
+    depthwise("phases", (60, 60), (5, 5), padding=2, stride=2),
+    ConvShape("groups", "", (2, 64, 20, 20), (64, 4, 3, 3), padding=1, groups=16),
+    ConvShape("outputs", "", (2, 3, 60, 61), (32, 3, 3, 3), padding=1),
+]
+
+
+@pytest.mark.parametrize("shape", BITS, ids=names(BITS))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_threads_and_batches_do_not_change_bits(isa, shape, layout):
+    x, w = image_to(reals(shape.input), layout), weight_to(reals(shape.weight, seed=1), layout)
+    window = shape.window | {"layout": layout}
+    output = conv(x, w, **window, num_threads=1)
+    same_bits(conv(x, w, **window, num_threads=3), output)
+    same_bits(conv(x[1:], w, **window), output[1:])
+    g = reals(output.shape, seed=2)
+    one, three = (conv_backward(g, x, w, **window, num_threads=threads) for threads in (1, 3))
+    for expected, actual in zip(one, three, strict=True):
+        same_bits(actual, expected)
+    same_bits(conv_backward(g[1:], x[1:], w, **window, needs=(True, False, False)).input, one.input[1:])
+
+
+@pytest.mark.parametrize("shape", BITS, ids=names(BITS))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_nan_reaches_its_windows_only(isa, shape, layout):
+    """Also where blocks overlap, end within a vector or read pixels for other lanes."""
+    x, w = np.ones(shape.input, np.float32), np.ones(shape.weight, np.float32)
+    x[1, 2, 5, 7] = x[0, 1, -1, -1] = np.nan
+    expected = conv(np.isnan(x).astype(np.float32), w, **shape.window) != 0
+    output = conv(image_to(x, layout), weight_to(w, layout), **shape.window, layout=layout)
+    np.testing.assert_array_equal(np.isnan(output), image_to(expected, layout))
+    g = np.ones(expected.shape, np.float32)
+    gradient = conv_backward(image_to(g, layout), image_to(x, layout), weight_to(w, layout), **shape.window,
+                             layout=layout, needs=(False, True, False)).weight  # fmt: skip
+    unit = conv_backward(g, np.isnan(x).astype(np.float32), w, **shape.window, needs=(False, True, False)).weight
+    np.testing.assert_array_equal(np.isnan(gradient), weight_to(unit != 0, layout))
