@@ -13,10 +13,11 @@ std::vector<AxisTap> forward_taps(const Axis& axis) {
   return taps;
 }
 
-// Input position phase + stride * j meets tap t of window j + (phase + pad_low - t * dilation) / stride.
+// Input position phase + stride * j meets tap t of window j + (phase + pad_low - t * dilation) / stride. The last tap
+// comes first: offsets ascend, as they do in the forward pass.
 std::vector<AxisTap> phase_taps(const Axis& axis, std::int64_t phase) {
   std::vector<AxisTap> taps;
-  for (std::int64_t tap = 0; tap < axis.kernel; ++tap) {
+  for (std::int64_t tap = axis.kernel - 1; tap >= 0; --tap) {
     const std::int64_t distance = phase + axis.pad_low - tap * axis.dilation;
     if (distance % axis.stride == 0) taps.push_back({distance / axis.stride, tap});
   }

@@ -4,6 +4,7 @@
 
 #include "convolution/convolution.hpp"
 #include "convolution/packed_correlation.hpp"
+#include "convolution/pixel_tiles.hpp"
 #include "convolution/row_tiles.hpp"
 #include "reference/convolution.hpp"
 #include "runtime/isa.hpp"
@@ -33,6 +34,10 @@ bool accepts_rows(const KernelTable* table, const Correlation& part, ConvPass pa
   return pass == ConvPass::grad_weight ? row_grad_weight_accepts(part) : row_tiles_accept(*table, part);
 }
 
+bool accepts_pixels(const KernelTable* table, const Correlation& part, ConvPass) {
+  return table != nullptr && pixel_tiles_accept(part);
+}
+
 bool has_kernels(const KernelTable* table, const Correlation&, ConvPass) { return table != nullptr; }
 
 bool always(const KernelTable*, const Correlation&, ConvPass) { return true; }
@@ -48,6 +53,14 @@ Correlation bias_part(const Correlation& part) {
 }
 
 template <class T>
+void pixel_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                     T* grad_weight, T* grad_bias, int num_threads) {
+  if (grad_weight != nullptr)
+    return pixel_grad_weight(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
+  packed_grad_weight<T>(table, bias_part(part), source, grad_output, nullptr, grad_bias, num_threads);
+}
+
+template <class T>
 void row_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
                    T* grad_weight, T* grad_bias, int num_threads) {
   if (grad_weight != nullptr) row_grad_weight(table, part, source, grad_output, grad_weight, num_threads);
@@ -58,6 +71,7 @@ void row_gradients(const KernelTable* table, const Correlation& part, const T* s
 template <class T>
 constexpr Algorithm<T> kPlan[] = {
     {"row_tiles", accepts_rows, run_row_tiles<T>, row_gradients<T>},
+    {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, pixel_gradients<T>},
     {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>},
 };

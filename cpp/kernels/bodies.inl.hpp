@@ -4,6 +4,7 @@
 #include "kernels/partial.inl.hpp"
 #include "kernels/moves.inl.hpp"
 #include "kernels/row_convolution.inl.hpp"
+#include "kernels/pixel_tiles.inl.hpp"
 #include "kernels/convolution.inl.hpp"
 #include "kernels/pooling_reductions.inl.hpp"
 #include "kernels/pooling_taps.inl.hpp"
