@@ -31,4 +31,12 @@ template <class T>
 void pack_output_tiles(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
                        const T* weight, const T* bias, T* packed, int num_threads);
 
+// Depth entries [first, stop) of one tile, [stop - first][vectors * lanes], and its bias, [vectors * lanes]. `weight`
+// and `bias` are the group's.
+template <class T>
+void pack_output_depth(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
+                       const T* weight, Index tile, Index first, Index stop, T* packed) noexcept;
+template <class T>
+void pack_output_bias(const OutputTiles& tiles, const T* bias, Index tile, T* packed) noexcept;
+
 }  // namespace convpool

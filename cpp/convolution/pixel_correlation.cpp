@@ -19,6 +19,7 @@ constexpr Index kManyPixels = 512;  // where the weights do not lie in the secon
 constexpr std::size_t kManyWeightBytes = 1 << 20;
 constexpr std::size_t kMostStageBytes = 1280 << 10;
 constexpr Index kMostBlockColumns = 256;  // output channels of a result that is not written in place
+constexpr Index kFewBoxes = 2;            // up to so many pack weights in runs for themselves: nothing leaves the cache
 constexpr Index kMostPixelRows = kMostTileRows;
 
 // Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
@@ -58,12 +59,16 @@ struct Job {
   std::vector<TapGroup> groups;
   OutputTiles tiles;
   bool is_direct;     // targets are written where they lie
+  bool packs_ahead;   // else each task packs the weights of a tile and piece as it needs them
   Index block_tiles;  // whose results are held at once
   Index task_tiles, tile_tasks;
   Index packed_offset, first_task;
 
   Index tasks() const { return part->groups * cut.boxes() * tile_tasks; }
-  Index packed_elements() const { return part->groups * tiles.packed_elements(part->depth()); }
+  Index packed_elements() const { return packs_ahead ? part->groups * tiles.packed_elements(part->depth()) : 0; }
+  Index piece_elements() const {
+    return packs_ahead ? 0 : ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes * (1 + kDepthChunk);
+  }
   Index stage_elements() const {
     Index most = 0;
     for (const TapGroup& group : groups) most = std::max(most, group.stage.elements());
@@ -99,6 +104,7 @@ Job make_job(const Correlation& part, const ConvKernels<T>& kernels, int threads
           {},
           OutputTiles(part.rows, kernels.lanes, kernels.output_vectors),
           part.target.channel_stride == 1 && part.rows >= kernels.lanes,
+          false,
           0,
           0,
           0,
@@ -114,6 +120,8 @@ Job make_job(const Correlation& part, const ConvKernels<T>& kernels, int threads
   }
   const Index tile_columns = ceil_divide(job.tiles.vectors, job.tiles.tiles) * kernels.lanes;
   job.block_tiles = job.is_direct ? job.tiles.tiles : std::max<Index>(1, kMostBlockColumns / tile_columns);
+  const bool has_runs = part.weight_row_stride == 1 || part.weight_channel_stride == 1;
+  job.packs_ahead = job.cut.boxes() > kFewBoxes || !has_runs;
   const Index other_tasks = std::max<Index>(1, part.groups * job.cut.boxes());
   const Index cuts = std::min(job.tiles.tiles, ceil_divide(3 * static_cast<Index>(threads), other_tasks));
   job.task_tiles = ceil_divide(job.tiles.tiles, cuts);
@@ -127,30 +135,41 @@ struct Scratch {
   T** targets;
   T* stage;
   T* result;
+  T* weights;  // of one tile and piece
 
   static std::size_t carve(Carver carver, const std::vector<Job>& jobs, Scratch& scratch) {
-    Index pixels = 0, stage = 0, result = 0;
+    Index pixels = 0, stage = 0, result = 0, weights = 0;
     for (const Job& job : jobs) {
       pixels = std::max(pixels, job.cut.most_pixels() + kMostPixelRows);
       stage = std::max(stage, job.stage_elements());
       result = std::max(result, job.result_elements());
+      weights = std::max(weights, job.piece_elements());
     }
     scratch.pixels = carver.take<const T*>(pixels);
     scratch.targets = carver.take<T*>(pixels);
     scratch.stage = carver.take<T>(stage);
     scratch.result = carver.take<T>(result);
+    scratch.weights = carver.take<T>(weights);
     return carver.used();
   }
+};
+
+// Weights and bias of one group: packed, or as they were given.
+template <class T>
+struct Weights {
+  const T *packed, *weight, *bias;
 };
 
 // All pixels of the box and all pieces of one group of taps, for one tile of output channels. `base`: channel that the
 // first column of the targets is.
 template <class T>
-void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup& group, const T* packed, Index tile,
-                   Index base, Index pixels, const Scratch<T>& scratch) noexcept {
+void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup& group, const Weights<T>& weights,
+                   Index tile, Index base, Index pixels, const Scratch<T>& scratch) noexcept {
   const Index vectors = job.tiles.vectors_of(tile), width = vectors * kernels.lanes;
   const Index rows = kernels.pixel_rows[vectors - 1];
-  packed += job.tiles.packed_offset(tile, job.part->depth());
+  const T* packed =
+      job.packs_ahead ? weights.packed + job.tiles.packed_offset(tile, job.part->depth()) : scratch.weights;
+  if (!job.packs_ahead) pack_output_bias(job.tiles, weights.bias, tile, scratch.weights);
   PixelTile<T> call{};
   call.column = job.tiles.first_column(tile) - base;
   call.last_column = job.tiles.column(job.tiles.first_vector(tile + 1) - 1) - base;
@@ -158,7 +177,10 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
     call.offsets = group.offsets.data() + piece.first_segment;
     call.segments = piece.segments;
     call.length = piece.length;
-    call.weights = packed + (1 + piece.depth) * width;
+    call.weights = packed + (job.packs_ahead ? 1 + piece.depth : 1) * width;
+    if (!job.packs_ahead)
+      pack_output_depth(*job.part, job.tiles, kernels, weights.weight, tile, piece.depth,
+                        piece.depth + piece.segments * piece.length, scratch.weights + width);
     call.start = piece.depth == 0 ? packed : nullptr;
     for (Index pixel = 0; pixel < pixels; pixel += rows) {
       call.pixels = scratch.pixels + pixel;
@@ -184,7 +206,7 @@ void repeat_last(T* values, Index count) noexcept {
 }
 
 template <class T>
-void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* packed, T* target, Index task,
+void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, Weights<T> weights, T* target, Index task,
               const Scratch<T>& scratch) noexcept {
   const Correlation& part = *job.part;
   const PixelBox box = job.cut.box(part, task % job.cut.boxes());
@@ -192,7 +214,9 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
   const Index stop_tile = std::min(first_tile + job.task_tiles, job.tiles.tiles);
   const Index group = task / job.cut.boxes() / job.tile_tasks, pixels = box.pixels();
   source += group * part.channels * part.source.channel_stride;
-  packed += job.packed_offset + group * job.tiles.packed_elements(part.depth());
+  weights.packed += job.packed_offset + group * job.tiles.packed_elements(part.depth());
+  weights.weight += group * part.weight_group_stride;
+  if (weights.bias != nullptr) weights.bias += group * part.rows;
   target += part.target_offset + group * part.rows * part.target.channel_stride;
   for (Index block = first_tile; block < stop_tile; block += job.block_tiles) {
     const Index stop = std::min(block + job.block_tiles, stop_tile);
@@ -208,7 +232,7 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
         repeat_last(scratch.pixels, pixels);
       }
       for (Index tile = block; tile < stop; ++tile)
-        multiply_tile(job, kernels, taps, packed, tile, base, pixels, scratch);
+        multiply_tile(job, kernels, taps, weights, tile, base, pixels, scratch);
     }
     if (!job.is_direct)
       store_result(part, kernels, box, scratch.result, pitch, job.tiles.stop_column(stop - 1) - base,
@@ -237,13 +261,14 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
     jobs.back().first_task = tasks;
     packed_elements += jobs.back().packed_elements();
     tasks += jobs.back().tasks();
-    work += jobs.back().packed_elements() * part.pixels() / 16;
+    work += part.groups * part.rows * part.depth() * part.pixels() / 16;
   }
   if (tasks == 0) return;
   const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));
   for (const Job& job : jobs)
-    pack_output_tiles(*job.part, job.tiles, kernels, weight, bias, packed + job.packed_offset, threads);
+    if (job.packs_ahead)
+      pack_output_tiles(*job.part, job.tiles, kernels, weight, bias, packed + job.packed_offset, threads);
 
   const int workers = worker_count(threads, tasks, work);
   Scratch<T> measure;
@@ -252,7 +277,7 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
     Scratch<T> scratch;
     Scratch<T>::carve(Carver(memory.of(worker)), jobs, scratch);
     const Job& job = job_of(jobs, task);
-    run_task(job, kernels, source, packed, target, task - job.first_task, scratch);
+    run_task(job, kernels, source, Weights<T>{packed, weight, bias}, target, task - job.first_task, scratch);
   });
 }
 
