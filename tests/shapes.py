@@ -1,7 +1,7 @@
 """Named problem shapes, each with the reason it is here. All shapes are channels first; `oracle` turns them.
 
 Blocks these shapes are meant to cross: vectors of 2 to 16 lanes, tiles of up to 8 rows and 4 vectors, panels of 192
-pixels, depth chunks of 128, tasks of 256 output channels, gradient tasks of 320 rows.
+and boxes of about 256 or 512 pixels, depth chunks of 128, tasks of 256 output channels, gradient tasks of 320 rows.
 """
 
 from __future__ import annotations
@@ -155,15 +155,21 @@ CONV_SHAPES = [
         1,
     ),
     ConvShape("ncnn_116", "kernel smaller than stride", (1, 2, 6, 6), (2, 2, 1, 1), 2),
-]
+    ConvShape("far_reach", "the pixels of a few windows exceed the stage: tap by tap", (1, 80, 84, 89), (17, 80, 2, 2),
+              dilation=80),
+    ConvShape("many_outputs", "several blocks of output channels, the last of them partial", (2, 10, 4, 5),
+              (531, 10, 2, 2)),
+    ConvShape("many_weights", "weights beyond the second-level cache: larger boxes", (3, 150, 12, 13), (200, 150, 3, 3),
+              padding=1),
+]  # fmt: skip
 
 
 def widened(shape: ConvShape) -> ConvShape:
-    """The same window with 9 input and 11 output channels a group: packed tiles serve it, row tiles the original."""
+    """The same window with 9 input and 11 output channels a group: pixel tiles serve it, row tiles the original."""
     inputs, outputs = 9 * shape.groups, 11 * shape.groups
     return ConvShape(
         f"{shape.name}_wide",
-        f"{shape.reason}; through packed tiles",
+        f"{shape.reason}; through pixel tiles",
         (shape.input[0], inputs, *shape.input[2:]),
         (outputs, 9, *shape.weight[2:]),
         shape.stride,

@@ -182,10 +182,15 @@ TAILS = {
     "height": lambda n: ConvShape("tail", "", (1, 2, n, 3), (3, 2, 3, 2), padding=1),
     "length": lambda n: ConvShape("tail", "", (1, 3, n), (2, 3, 3), padding=1),
     "batch": lambda n: ConvShape("tail", "", (n, 2, 2, 3), (3, 2, 2, 2)),
-    "packed_channels": lambda n: ConvShape("tail", "", (1, 5 + n, 3, 4), (4 + n, 5 + n, 2, 2)),
-    "packed_width": lambda n: ConvShape("tail", "", (2, 6, 3, n), (7, 6, 2, 3), padding=1),
-    "packed_stride_2": lambda n: ConvShape("tail", "", (1, 6, 3, 2 * n), (7, 6, 2, 3), stride=(1, 2), padding=1),
-    "packed_batch": lambda n: ConvShape("tail", "", (n, 6, 2, 3), (7, 6, 2, 2)),
+    "pixel_channels": lambda n: ConvShape("tail", "", (1, 5 + n, 3, 4), (4 + n, 5 + n, 2, 2)),
+    "pixel_many_channels": lambda n: ConvShape("tail", "", (1, 120 + n, 3, 4), (24 + 2 * n, 120 + n, 2, 2)),
+    "pixel_width": lambda n: ConvShape("tail", "", (2, 9, 3, n), (17, 9, 2, 3), padding=1),
+    "pixel_stride_2": lambda n: ConvShape("tail", "", (1, 9, 3, 2 * n), (18, 9, 2, 3), stride=(1, 2), padding=1),
+    "pixel_batch": lambda n: ConvShape("tail", "", (n, 9, 2, 3), (19, 9, 2, 2)),
+    "pointwise_channels": lambda n: ConvShape("tail", "", (1, 8 + n, 3, 4), (8 + 2 * n, 8 + n, 1, 1)),
+    "pointwise_width": lambda n: ConvShape("tail", "", (2, 9, 3, n), (17, 9, 1, 1)),
+    "pointwise_stride_2": lambda n: ConvShape("tail", "", (1, 9, 3, 2 * n), (18, 9, 1, 1), stride=2, padding=1),
+    "pointwise_batch": lambda n: ConvShape("tail", "", (n, 9, 2, 3), (19, 9, 1, 1)),
     "kernel_width": lambda n: ConvShape("tail", "", (1, 2, 2, 35), (2, 2, 1, n)),
 }
 
@@ -453,8 +458,18 @@ def test_no_silent_fallback(isa, shape, layout, pass_name):
 @pytest.mark.parametrize("pass_name", PASSES)
 def test_named_shapes_reach_every_algorithm(pass_name):
     """Without this, a new algorithm could quietly take all shapes away from an old one."""
-    chosen = [conv_plan(shape.input, shape.weight, **shape.window, pass_=pass_name).algorithm for shape in CONV_SHAPES]
-    assert min(chosen.count("row_tiles"), chosen.count("packed_tiles")) >= 20
+    chosen = {
+        conv_plan(
+            image_to(np.empty(shape.input), layout).shape,
+            weight_to(np.empty(shape.weight), layout).shape,
+            **shape.window,
+            layout=layout,
+            pass_=pass_name,
+        ).algorithm
+        for shape in CONV_SHAPES
+        for layout in LAYOUTS
+    }
+    assert chosen >= {"depthwise_planes", "lanes", "row_tiles", "output_lanes", "pixel_tiles", "packed_tiles"}
 
 
 SCRATCH_PROBE = """

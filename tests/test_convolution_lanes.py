@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from convpool import _core, conv, conv_backward
+from convpool import _core, conv, conv_backward, conv_plan
 from oracle import FLOATS, LAYOUTS, image_to, reals, same_bits, weight_to
 from shapes import ConvShape, names
 from test_convolution import check_every_pass
@@ -96,7 +96,7 @@ def test_few_channels(isa, shape, dtype):
 
 def algorithm(shape, pass_name, layout):
     arrays = image_to(np.empty(shape.input), layout).shape, weight_to(np.empty(shape.weight), layout).shape
-    return _core.conv_algorithm(*arrays, *shape.window.values(), pass_name, layout)
+    return conv_plan(*arrays, **shape.window, pass_=pass_name, layout=layout).algorithm
 
 
 def test_the_algorithms_meant_are_chosen(isa):

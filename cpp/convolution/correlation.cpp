@@ -15,10 +15,11 @@ std::vector<AxisTap> forward_taps(const Axis& axis) {
 }
 
 // Input position phase + stride * j meets tap t of window j + (phase + pad_low - t * dilation) / stride. Phases without
-// any tap are left out, a stride of thousands over a small kernel has many of them; false if there are any.
+// any tap are left out, a stride of thousands over a small kernel has many of them; false if there are
+// any. The last tap comes first: offsets ascend, as they do in the forward pass.
 bool find_phases(const Axis& axis, std::vector<AxisPhase>& phases) {
   std::map<std::int64_t, std::vector<AxisTap>> taps;
-  for (std::int64_t tap = 0; tap < axis.kernel; ++tap) {
+  for (std::int64_t tap = axis.kernel - 1; tap >= 0; --tap) {
     const std::int64_t phase = floor_modulo(tap * axis.dilation - axis.pad_low, axis.stride);
     const std::int64_t distance = phase + axis.pad_low - tap * axis.dilation;
     if (phase < axis.input) taps[phase].push_back({distance / axis.stride, tap});
@@ -86,7 +87,8 @@ Correlation gradient_correlation(const ConvGeometry& geometry) {
   part.channels = geometry.group_outputs();
   part.rows = geometry.group_inputs();
   part.source = make_grid(geometry.output);
-  for (Index& step : part.step) step = 1;
+  std::fill_n(part.step, kAxes, Index{1});
+  std::fill_n(part.target_step, kAxes, Index{1});
   part.weight_row_stride = geometry.weight_input_stride();
   part.weight_channel_stride = geometry.weight_output_stride();
   part.weight_group_stride = part.channels * part.weight_channel_stride;

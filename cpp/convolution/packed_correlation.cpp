@@ -50,46 +50,67 @@ std::vector<Job> make_jobs(const std::vector<Correlation>& parts, Index largest_
   return jobs;
 }
 
-// result[row][pixel] += packed weights * panel, for one chunk of the depth.
+// Where the rows of a block are summed: in a result block, or in the target itself.
 template <class T>
-void multiply_chunk(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* panel, Index first_row,
-                    Index stop_row, Index first_depth, Index depth, Index pixels, T* result) noexcept {
+struct Result {
+  T* rows;
+  Index pitch;
+};
+
+// A block that is one run of whole vectors is summed where it lies.
+template <class T>
+Result<T> place_result(const Correlation& part, const ConvKernels<T>& kernels, const PixelBlock& targets, T* target,
+                       T* scratch) noexcept {
+  const bool is_direct =
+      targets.end() - targets.begin() == 1 && part.target.axis_stride[2] == 1 && targets.pixels() % kernels.lanes == 0;
+  if (!is_direct) return {scratch, kPanelPitch};
+  return {run_target(part, target, *targets.begin()), part.target.channel_stride};
+}
+
+// result[row][pixel] += packed weights * panel, for one chunk of the depth; the first one adds to the bias instead.
+template <class T>
+void multiply_chunk(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* panel, const T* bias,
+                    Index first_row, Index stop_row, Index first_depth, Index depth, Index pixels,
+                    const Result<T>& result) noexcept {
+  static constexpr T kZeros[kMostTileRows] = {};
   const Index whole_depth = job.part->depth();
   const Index tile_pixels = kernels.lanes * kernels.pixel_vectors;
   for (Index pixel = 0; pixel < pixels; pixel += tile_pixels) {
     const Index vectors = ceil_divide(std::min(tile_pixels, pixels - pixel), kernels.lanes);
     for (Index row = first_row; row < stop_row; row += job.tiles.tile_rows) {
       const Index rows = job.tiles.rows_at(row);
-      kernels.tile_from_weights[rows - 1][vectors - 1](packed + row * whole_depth + first_depth * rows, panel + pixel,
-                                                       kPanelPitch, result + (row - first_row) * kPanelPitch + pixel,
-                                                       kPanelPitch, depth);
+      const T* start = first_depth > 0 ? nullptr : bias == nullptr ? kZeros : bias + row;
+      kernels.tile_from_weights[rows - 1][vectors - 1](
+          packed + row * whole_depth + first_depth * rows, panel + pixel, kPanelPitch,
+          result.rows + (row - first_row) * result.pitch + pixel, result.pitch, depth, start);
     }
   }
 }
 
 template <class T>
 void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias, T* target,
-              Index task, T* panel, T* result) noexcept {
+              Index task, T* panel, T* scratch) noexcept {
   const Correlation& part = *job.part;
   const PixelBlock block(part, task % job.pixel_tasks, PixelBlock::Side::source);
+  const PixelBlock targets(part, task % job.pixel_tasks, PixelBlock::Side::target);
   const Index group = task / job.pixel_tasks / job.row_tasks;
   const Index first_row = task / job.pixel_tasks % job.row_tasks * job.task_rows;
   const Index stop_row = std::min(first_row + job.task_rows, part.rows);
-  for (Index row = first_row; row < stop_row; ++row) {
-    T* begin = result + (row - first_row) * kPanelPitch;
-    std::fill(begin, begin + kPanelPixels, bias == nullptr ? T{0} : bias[group * part.rows + row]);
-  }
   const T* group_source = source + group * part.channels * part.source.channel_stride;
   const T* group_packed = packed + job.packed_offset + group * part.rows * part.depth();
+  const T* group_bias = bias == nullptr ? nullptr : bias + group * part.rows;
+  T* task_target = target + (group * part.rows + first_row) * part.target.channel_stride;
+  const Result<T> result = place_result(part, kernels, targets, task_target, scratch);
   for (Index first = 0; first < part.depth(); first += kDepthChunk) {
     const Index stop = std::min(first + kDepthChunk, part.depth());
     pack_panel(part, kernels, group_source, block, first, stop, panel);
-    multiply_chunk(job, kernels, group_packed, panel, first_row, stop_row, first, stop - first, block.pixels(), result);
+    multiply_chunk(job, kernels, group_packed, panel, group_bias, first_row, stop_row, first, stop - first,
+                   block.pixels(), result);
   }
-  T* group_target = target + (group * part.rows + first_row) * part.target.channel_stride;
-  for (const Run& run : PixelBlock(part, task % job.pixel_tasks, PixelBlock::Side::target))
-    kernels.move_block(stop_row - first_row, run.count, result + run.column, kPanelPitch, 1,
-                       run_target(part, group_target, run), part.target.channel_stride, part.target.axis_stride[2]);
+  if (result.rows != scratch) return;
+  for (const Run& run : targets)
+    kernels.move_block(stop_row - first_row, run.count, scratch + run.column, kPanelPitch, 1,
+                       run_target(part, task_target, run), part.target.channel_stride, part.target.axis_stride[2]);
 }
 
 }  // namespace

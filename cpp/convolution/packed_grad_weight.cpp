@@ -5,6 +5,7 @@
 
 #include "convolution/packed_correlation.hpp"
 #include "convolution/panel.hpp"
+#include "convolution/weight_sums.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -15,38 +16,27 @@ namespace {
 constexpr Index kMostRows = 480;      // of the panel that a task packs
 constexpr Index kMostChannels = 256;  // output channels of a task
 constexpr Index kDepth = 96;          // pixels summed in registers; their grad_output lies in the first-level cache
-constexpr Index kWantedTasks = 16;    // enough for any thread count: the slices must not depend on it
-constexpr Index kMostSliceElements = 1 << 21;
 
-// How the sums [slice][group][row][channel] are cut into tasks.
+// How the sums are cut into tasks.
 struct Cut {
-  Index first_row, rows;  // rows of the whole problem: taps * channels, then one for the bias
+  WeightSums sums;
   Index row_block, row_blocks, channel_block, channel_blocks;
-  Index pitch;  // of the sums, in elements
-  Index groups, slices, blocks_per_slice;
+  Index blocks_per_slice;
 
-  Index group_elements() const { return rows * pitch; }
-  Index slice_elements() const { return groups * group_elements(); }
-  Index tasks() const { return slices * groups * row_blocks * channel_blocks; }
+  Index tasks() const { return sums.slices * sums.groups * row_blocks * channel_blocks; }
 };
 
 template <class T>
 Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels, bool needs_weight, bool needs_bias) {
   Cut cut{};
-  cut.first_row = needs_weight ? 0 : part.depth();
-  cut.rows = (needs_weight ? part.depth() : 0) + (needs_bias ? 1 : 0);
-  cut.row_block = ceil_divide(ceil_divide(cut.rows, ceil_divide(cut.rows, kMostRows)), kernels.gradient_rows) *
-                  kernels.gradient_rows;
-  cut.row_blocks = ceil_divide(cut.rows, cut.row_block);
-  cut.channel_block = std::min(kMostChannels, ceil_divide(part.rows, kernels.lanes) * kernels.lanes);
+  cut.sums = WeightSums(part, kernels.lanes, needs_weight, needs_bias);
+  const Index rows = cut.sums.rows;
+  cut.row_block =
+      ceil_divide(ceil_divide(rows, ceil_divide(rows, kMostRows)), kernels.gradient_rows) * kernels.gradient_rows;
+  cut.row_blocks = ceil_divide(rows, cut.row_block);
+  cut.channel_block = std::min(kMostChannels, cut.sums.pitch);
   cut.channel_blocks = ceil_divide(part.rows, cut.channel_block);
-  cut.pitch = ceil_divide(part.rows, kernels.lanes) * kernels.lanes;
-  cut.groups = part.groups;
-  const Index blocks = pixel_blocks(part);
-  const Index wanted = ceil_divide(kWantedTasks, cut.groups * cut.row_blocks * cut.channel_blocks);
-  const Index affordable = std::max<Index>(1, kMostSliceElements / cut.slice_elements());
-  cut.slices = std::max<Index>(1, std::min({wanted, affordable, blocks}));
-  cut.blocks_per_slice = ceil_divide(blocks, cut.slices);
+  cut.blocks_per_slice = cut.sums.slice(pixel_blocks(part), part.groups * cut.row_blocks * cut.channel_blocks);
   return cut;
 }
 
@@ -83,7 +73,7 @@ void multiply_block(const ConvKernels<T>& kernels, const T* panel, Index rows, c
         const Index tile_rows = std::min<Index>(kernels.gradient_rows, rows - row);
         kernels.tile_from_block[tile_rows - 1][vectors - 1](panel + row * kPanelPitch + pixel,
                                                             packed + pixel * packed_pitch + channel, packed_pitch,
-                                                            sums + row * pitch + channel, pitch, depth);
+                                                            sums + row * pitch + channel, pitch, depth, nullptr);
       }
     }
   }
@@ -107,15 +97,15 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
               const T* grad_output, T* sums, Index task, const Scratch<T>& scratch) noexcept {
   const Index channel = task % cut.channel_blocks * cut.channel_block;
   const Index row = task / cut.channel_blocks % cut.row_blocks * cut.row_block;
-  const Index group = task / cut.channel_blocks / cut.row_blocks % cut.groups;
-  const Index slice = task / cut.channel_blocks / cut.row_blocks / cut.groups;
-  const Index rows = std::min(cut.row_block, cut.rows - row);
+  const Index group = task / cut.channel_blocks / cut.row_blocks % part.groups;
+  const Index slice = task / cut.channel_blocks / cut.row_blocks / part.groups;
+  const Index rows = std::min(cut.row_block, cut.sums.rows - row);
   const Index channels = std::min(cut.channel_block, part.rows - channel);
   const Index padded_channels = ceil_divide(channels, kernels.lanes) * kernels.lanes;
 
-  T* task_sums = sums + slice * cut.slice_elements() + group * cut.group_elements() + row * cut.pitch + channel;
-  for (Index r = 0; r < rows; ++r)
-    std::fill(task_sums + r * cut.pitch, task_sums + r * cut.pitch + padded_channels, T{0});
+  const Index pitch = cut.sums.pitch;
+  T* task_sums = sums + slice * cut.sums.slice_elements() + group * cut.sums.group_elements() + row * pitch + channel;
+  for (Index r = 0; r < rows; ++r) std::fill(task_sums + r * pitch, task_sums + r * pitch + padded_channels, T{0});
   const Index packed_pitch = Scratch<T>::scratch_pitch(cut);
   std::fill(scratch.packed, scratch.packed + kPanelPixels * packed_pitch, T{0});  // the lanes past the last channel
 
@@ -124,76 +114,13 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
   const Index stop_block = std::min((slice + 1) * cut.blocks_per_slice, pixel_blocks(part));
   for (Index index = slice * cut.blocks_per_slice; index < stop_block; ++index) {
     const PixelBlock block(part, index, PixelBlock::Side::source);
-    pack_rows(part, kernels, group_source, block, cut.first_row + row, cut.first_row + row + rows, scratch.panel);
+    pack_rows(part, kernels, group_source, block, cut.sums.first_row + row, cut.sums.first_row + row + rows,
+              scratch.panel);
     pack_grad_output(part, kernels, group_grad, PixelBlock(part, index, PixelBlock::Side::target), channels,
                      packed_pitch, scratch.packed);
     multiply_block(kernels, scratch.panel, rows, scratch.packed, packed_pitch, padded_channels, block.pixels(),
-                   task_sums, cut.pitch);
+                   task_sums, pitch);
   }
-}
-
-constexpr Index kWriteChannels = 16;  // output channels written at once
-constexpr Index kWriteEntries = 256;  // weights of each that are gathered before they are written
-
-// Rows of the sums, `pitch` apart, with the slices added in their order; target rows are kWriteChannels apart.
-template <class T>
-void sum_slices(const ConvKernels<T>& kernels, const Cut& cut, const T* sums, Index rows, Index pitch, Index count,
-                T* target) noexcept {
-  kernels.move_block(rows, count, sums, pitch, 1, target, kWriteChannels, 1);
-  for (Index slice = 1; slice < cut.slices; ++slice)
-    for (Index row = 0; row < rows; ++row)
-      for (Index o = 0; o < count; ++o)
-        target[row * kWriteChannels + o] += sums[slice * cut.slice_elements() + row * pitch + o];
-}
-
-// Output channels a move writes, and the input channels it holds so many taps of.
-struct WriteBlock {
-  Index group, first, count;
-  Index channels_at_once;
-};
-
-// Weights [o][channel][tap] are gathered as [channel][tap][o] and then moved as one transposed block where the array
-// has its taps innermost, or tap by tap where it has the output channels innermost.
-template <class T>
-void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* group_sums,
-                   const WriteBlock& block, T* gathered, T* grad_weight) noexcept {
-  const Index taps = static_cast<Index>(part.taps.size());
-  const bool taps_are_innermost = part.weight_channel_stride == taps && part.weight_row_stride != 1;
-  T* target = grad_weight + block.group * part.weight_group_stride + block.first * part.weight_row_stride;
-  for (Index channel = 0; channel < part.channels; channel += block.channels_at_once) {
-    const Index channels = std::min(block.channels_at_once, part.channels - channel);
-    for (Index c = 0; c < channels; ++c)
-      sum_slices(kernels, cut, group_sums + (channel + c) * cut.pitch + block.first, taps, part.channels * cut.pitch,
-                 block.count, gathered + c * taps * kWriteChannels);
-    T* chunk = target + channel * part.weight_channel_stride;
-    if (taps_are_innermost) {
-      kernels.move_block(block.count, channels * taps, gathered, 1, kWriteChannels, chunk, part.weight_row_stride, 1);
-      continue;
-    }
-    for (Index tap = 0; tap < taps; ++tap)
-      kernels.move_block(channels, block.count, gathered + tap * kWriteChannels, taps * kWriteChannels, 1,
-                         chunk + part.taps[static_cast<std::size_t>(tap)].weight_offset, part.weight_channel_stride,
-                         part.weight_row_stride);
-  }
-}
-
-template <class T>
-void write_gradients(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const T* sums,
-                     T* grad_weight, T* grad_bias, int num_threads) {
-  const Index pieces = ceil_divide(part.rows, kWriteChannels), taps = static_cast<Index>(part.taps.size());
-  const Index channels_at_once = std::max<Index>(1, kWriteEntries / std::max<Index>(taps, 1));
-  const int workers = worker_count(num_threads, part.groups * pieces, cut.slices * cut.slice_elements());
-  const Workspace memory(workers, static_cast<std::size_t>(channels_at_once * taps * kWriteChannels) * sizeof(T));
-  parallel_for(part.groups * pieces, workers, [&](Index task, int worker) {
-    const Index first = task % pieces * kWriteChannels;
-    const WriteBlock block{task / pieces, first, std::min(kWriteChannels, part.rows - first), channels_at_once};
-    const T* group_sums = sums + block.group * cut.group_elements();
-    if (grad_bias != nullptr)
-      sum_slices(kernels, cut, group_sums + (cut.rows - 1) * cut.pitch + first, 1, cut.pitch, block.count,
-                 grad_bias + block.group * part.rows + first);
-    if (grad_weight != nullptr)
-      write_weights(part, kernels, cut, group_sums, block, reinterpret_cast<T*>(memory.of(worker)), grad_weight);
-  });
 }
 
 }  // namespace
@@ -203,9 +130,9 @@ void packed_grad_weight(const KernelTable* table, const Correlation& part, const
                         T* grad_weight, T* grad_bias, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const Cut cut = make_cut(part, kernels, grad_weight != nullptr, grad_bias != nullptr);
-  const Workspace sums_memory(1, static_cast<std::size_t>(cut.slices * cut.slice_elements()) * sizeof(T));
+  const Workspace sums_memory(1, static_cast<std::size_t>(cut.sums.elements()) * sizeof(T));
   T* sums = reinterpret_cast<T*>(sums_memory.of(0));
-  const int workers = worker_count(num_threads, cut.tasks(), cut.slice_elements() * part.pixels() / 16);
+  const int workers = worker_count(num_threads, cut.tasks(), cut.sums.slice_elements() * part.pixels() / 16);
   Scratch<T> measure;
   const Workspace memory(workers, Scratch<T>::carve(Carver(), cut, measure));
   parallel_for(cut.tasks(), workers, [&](Index task, int worker) {
@@ -213,7 +140,7 @@ void packed_grad_weight(const KernelTable* table, const Correlation& part, const
     Scratch<T>::carve(Carver(memory.of(worker)), cut, scratch);
     run_task(part, kernels, cut, source, grad_output, sums, task, scratch);
   });
-  write_gradients(part, kernels, cut, sums, grad_weight, grad_bias, num_threads);
+  write_gradients(part, kernels, cut.sums, sums, grad_weight, grad_bias, num_threads);
 }
 
 template void packed_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*,

@@ -9,6 +9,7 @@
 #include "convolution/output_lanes.hpp"
 #include "convolution/packed_correlation.hpp"
 #include "convolution/padding_gradient.hpp"
+#include "convolution/pixel_tiles.hpp"
 #include "convolution/row_tiles.hpp"
 #include "convolution/winograd.hpp"
 #include "reference/convolution.hpp"
@@ -72,9 +73,21 @@ bool wins_with_tiles(const Conditions& conditions, const Correlation& part) {
          winograd_wins<Outputs>(*conditions.table, part, conditions.pass);
 }
 
+bool accepts_pixels(const Conditions& conditions, const Correlation& part) {
+  return conditions.table != nullptr && pixel_tiles_accept(part);
+}
+
 bool has_kernels(const Conditions& conditions, const Correlation&) { return conditions.table != nullptr; }
 
 bool always(const Conditions&, const Correlation&) { return true; }
+
+template <class T>
+void pixel_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                     T* grad_weight, T* grad_bias, int num_threads) {
+  if (grad_weight != nullptr)
+    return pixel_grad_weight(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
+  packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
+}
 
 // Gradients of an algorithm for the weight alone: the bias is a sum of its own.
 template <class T, void (*weight_gradient)(const KernelTable*, const Correlation&, const T*, const T*, T*, int)>
@@ -94,6 +107,7 @@ constexpr Algorithm<T> kPlan[] = {
     {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, separate_gradients<T, winograd_grad_weight<T, 2>>, true},
     {"row_tiles", accepts_rows, run_row_tiles<T>, separate_gradients<T, row_grad_weight<T>>, true},
     {"output_lanes", accepts_output_lanes, run_output_lanes<T>, separate_gradients<T, output_lane_grad_weight<T>>},
+    {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, pixel_gradients<T>},
     {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>, true},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
 };

@@ -9,6 +9,7 @@
 #include "kernels/depthwise_rows.inl.hpp"
 #include "kernels/output_lanes.inl.hpp"
 #include "kernels/lane_convolution.inl.hpp"
+#include "kernels/pixel_tiles.inl.hpp"
 #include "kernels/convolution.inl.hpp"
 #include "kernels/pooling_reductions.inl.hpp"
 #include "kernels/pooling_taps.inl.hpp"

@@ -8,8 +8,14 @@
 //            ports limit. Goal: 0.95 of the register-only peak on a block in the first-level cache.
 
 template <class T, int Rows, int Vectors, bool IsPacked>
-static void tile(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Index depth) {
+static void tile(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Index depth, const T* start) {
   constexpr int kWidth = kLanes<T>;
+  // Targets come from the second-level cache, or from memory, while the sum runs.
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row)
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + row * c_pitch + v * kWidth, 1);
+  asm("" : "+r"(c), "+r"(c_pitch));  // or GCC keeps these addresses, for which there are no registers in the loop
   constexpr Index kRowStep = IsPacked ? 1 : kPanelPitch;
   constexpr Index kDepthStep = IsPacked ? Rows : 1;
   // Every loop over the accumulators must unroll, or GCC keeps them on the stack.
@@ -30,6 +36,13 @@ static void tile(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Ind
     }
     a += kDepthStep;
     b += b_pitch;
+  }
+  if (start != nullptr) {
+#pragma GCC unroll 8
+    for (int row = 0; row < Rows; ++row)
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) store(c + row * c_pitch + v * kWidth, broadcast(start[row]) + sum[row][v]);
+    return;
   }
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row)
@@ -71,6 +84,9 @@ constexpr ConvKernels<T> make_conv_kernels() {
   fill_tiles<T, true, kWeightRows, kPixelVectors, kMostTileRows>(kernels.tile_from_weights);
   fill_tiles<T, false, kGradientRows, kChannelVectors, kMostTileRows>(kernels.tile_from_block);
   kernels.row_tile_rows = row_vectors(8) > 1 ? 8 : 6;
+  kernels.output_vectors = kOutputVectors;
+  fill_pixel_tiles<T, kOutputVectors>(kernels);
+  fill_gradient_tiles<T, kGradientRows, kChannelVectors>(kernels);
   fill_row_tiles<T, kMostRowTileRows, kMostTileVectors>(kernels);
   fill_dot_rows<T, kMostDotRows, kMostDotTaps>(kernels);
   kernels.lane = make_lane_kernels<T>();

@@ -78,24 +78,28 @@ static inline __attribute__((always_inline)) Index next_square(Index start, Inde
   return start + kWidth < count && start + 2 * kWidth > count ? count - kWidth : start + kWidth;
 }
 
-// source runs along rows (unit row stride), target along columns.
+// source runs along rows (unit row stride), target along columns. The side whose runs lie farther apart, mostly planes
+// of an image, is walked along its runs.
 template <class T>
 static void move_transposed(Index rows, Index columns, const T* source, Index source_column, T* target,
                             Index target_row) {
   constexpr Index kWidth = kLanes<T>;
   const bool is_partial = rows < kWidth || columns < kWidth;
-  for (Index column = 0; column < columns; column = next_square<T>(column, columns))
-    for (Index row = 0; row < rows; row = next_square<T>(row, rows)) {
-      const T* from = source + column * source_column + row;
-      T* to = target + row * target_row + column;
-      if (!is_partial) {
-        transpose_square(from, source_column, to, target_row);
-      } else {
-        const Index partial_rows = rows - row < kWidth ? rows - row : kWidth;
-        const Index partial_columns = columns - column < kWidth ? columns - column : kWidth;
-        transpose_partial(partial_rows, partial_columns, from, source_column, to, target_row);
-      }
-    }
+  const auto move_square = [=](Index row, Index column) __attribute__((always_inline)) {
+    const T* from = source + column * source_column + row;
+    T* to = target + row * target_row + column;
+    if (!is_partial) return transpose_square(from, source_column, to, target_row);
+    const Index partial_rows = rows - row < kWidth ? rows - row : kWidth;
+    const Index partial_columns = columns - column < kWidth ? columns - column : kWidth;
+    transpose_partial(partial_rows, partial_columns, from, source_column, to, target_row);
+  };
+  if (target_row > source_column) {
+    for (Index row = 0; row < rows; row = next_square<T>(row, rows))
+      for (Index column = 0; column < columns; column = next_square<T>(column, columns)) move_square(row, column);
+  } else {
+    for (Index column = 0; column < columns; column = next_square<T>(column, columns))
+      for (Index row = 0; row < rows; row = next_square<T>(row, rows)) move_square(row, column);
+  }
 }
 
 // Elements 0, 2, 4, ... of 2 * width - 1 consecutive ones: the second load starts one early so as not to read past

@@ -17,9 +17,10 @@ constexpr int kMostTileRows = 8;
 constexpr int kMostTileVectors = 4;
 
 // c[row][lane] += sum over p in [0, depth) of a(row, p) * b[p][lane], for a tile of rows x vectors accumulators that
-// live in registers over the whole sum. `a` is [depth][rows] (packed weights) or [row][kPanelPitch] (a packed block).
+// live in registers over the whole sum. Where `start` is not null, start[row] is added to in place of c. `a` is
+// [depth][rows] (packed weights) or [row][kPanelPitch] (a packed block).
 template <class T>
-using TileFunction = void (*)(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Index depth);
+using TileFunction = void (*)(const T* a, const T* b, Index b_pitch, T* c, Index c_pitch, Index depth, const T* start);
 
 // c[row][v][lane] = bias[row] (or what it holds) + sum over entries p of a[p][row] * b[offsets[p] + v * b_vector +
 // lane]: taps of padded rows, read where they lie. The vectors of a tile are neighbours in a row or one below the
@@ -49,6 +50,29 @@ struct DotRows {
   const Index* offsets;
   Index count, columns;
   Index sums_row;
+};
+
+// targets[row][lane] += sum over segments s and elements p of pixels[row][offsets[s] + p] * weights[s][p][lane].
+template <class T>
+struct PixelTile {
+  const T* const* pixels;
+  const Index* offsets;
+  Index segments, length;
+  const T* weights;  // [segments][length][vectors * lanes]
+  T* const* targets;
+  Index column, last_column;  // of the first vector and of the last, which may overlap the one before
+  const T* start;             // [vectors * lanes]: what is added to in place of the targets; may be null
+};
+
+// sums[row][lane] += sum over pixels i of pixels[i][offset + row] * gradients[i][lane].
+template <class T>
+struct GradientTile {
+  const T* const* pixels;
+  Index offset, count;
+  const T* gradients;
+  Index pitch;
+  T* sums;
+  Index sums_pitch;
 };
 
 constexpr int kMostRowTileRows = 8;
@@ -138,6 +162,11 @@ struct ConvKernels {
   int channel_vectors;
   TileFunction<T> tile_from_weights[kMostTileRows][kMostTileVectors];  // [rows - 1][vectors - 1]; null where too large
   TileFunction<T> tile_from_block[kMostTileRows][kMostTileVectors];
+  int output_vectors;                // most vectors of output channels in a tile of pixels
+  int pixel_rows[kMostTileVectors];  // pixels of a tile of so many vectors; [vectors - 1]
+  void (*pixel_tile[kMostTileVectors])(const PixelTile<T>& tile);
+  void (*gradient_tile[kMostTileRows][kMostTileVectors])(
+      const GradientTile<T>& tile);   // [rows - 1][vectors - 1], up to gradient_rows and channel_vectors
   int row_tile_rows;                  // most rows of a row tile that has more than one vector
   int row_vectors[kMostRowTileRows];  // most vectors of a row tile; [rows - 1]
   void (*row_tile[kMostRowTileRows][kMostTileVectors])(

@@ -1,0 +1,69 @@
+#include "convolution/output_tiles.hpp"
+
+#include <algorithm>
+
+#include "runtime/parallel.hpp"
+
+namespace convpool {
+
+// Taps of a channel may share cache lines in the array: a few channels at a time keep them in the first-level cache,
+// even where their distances are powers of two.
+static constexpr Index kChannelsAtOnce = 16;
+
+template <class T>
+void pack_output_bias(const OutputTiles& tiles, const T* bias, Index tile, T* packed) noexcept {
+  const Index count = std::min(tiles.lanes, tiles.channels);
+  std::fill(packed, packed + tiles.vectors_of(tile) * tiles.lanes, T{0});
+  for (Index v = 0; v < tiles.vectors_of(tile) && bias != nullptr; ++v)
+    std::copy_n(bias + tiles.column(tiles.first_vector(tile) + v), count, packed + v * tiles.lanes);
+}
+
+template <class T>
+void pack_output_depth(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
+                       const T* weight, Index tile, Index first, Index stop, T* packed) noexcept {
+  const Index count = std::min(tiles.lanes, tiles.channels), width = tiles.vectors_of(tile) * tiles.lanes;
+  if (count < tiles.lanes) std::fill(packed, packed + (stop - first) * width, T{0});
+  for (Index entry = first; entry < stop;) {
+    const Tap& tap = part.taps[static_cast<std::size_t>(entry / part.channels)];
+    const Index channel = entry % part.channels, channels = std::min(part.channels - channel, stop - entry);
+    const T* source = weight + tap.weight_offset + channel * part.weight_channel_stride;
+    for (Index v = 0; v < tiles.vectors_of(tile); ++v)
+      kernels.move_block(channels, count, source + tiles.column(tiles.first_vector(tile) + v) * part.weight_row_stride,
+                         part.weight_channel_stride, part.weight_row_stride, packed + v * tiles.lanes, width, 1);
+    packed += channels * width;
+    entry += channels;
+  }
+}
+
+template <class T>
+void pack_output_tiles(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
+                       const T* weight, const T* bias, T* packed, int num_threads) {
+  const Index group_elements = tiles.packed_elements(part.depth());
+  const int workers = worker_count(num_threads, part.groups * tiles.tiles, part.groups * group_elements);
+  parallel_for(part.groups * tiles.tiles, workers, [&](Index task, int) {
+    const Index group = task / tiles.tiles, tile = task % tiles.tiles;
+    T* target = packed + group * group_elements + tiles.packed_offset(tile, part.depth());
+    pack_output_bias(tiles, bias == nullptr ? nullptr : bias + group * part.rows, tile, target);
+    T* depth = target + tiles.vectors_of(tile) * tiles.lanes;
+    for (Index channel = 0; channel < part.channels; channel += kChannelsAtOnce)
+      for (Index tap = 0; tap < static_cast<Index>(part.taps.size()); ++tap) {
+        const Index first = tap * part.channels + channel;
+        const Index stop = first + std::min(kChannelsAtOnce, part.channels - channel);
+        pack_output_depth(part, tiles, kernels, weight + group * part.weight_group_stride, tile, first, stop,
+                          depth + first * tiles.vectors_of(tile) * tiles.lanes);
+      }
+  });
+}
+
+template void pack_output_tiles(const Correlation&, const OutputTiles&, const ConvKernels<float>&, const float*,
+                                const float*, float*, int);
+template void pack_output_depth(const Correlation&, const OutputTiles&, const ConvKernels<float>&, const float*, Index,
+                                Index, Index, float*) noexcept;
+template void pack_output_bias(const OutputTiles&, const float*, Index, float*) noexcept;
+template void pack_output_depth(const Correlation&, const OutputTiles&, const ConvKernels<double>&, const double*,
+                                Index, Index, Index, double*) noexcept;
+template void pack_output_bias(const OutputTiles&, const double*, Index, double*) noexcept;
+template void pack_output_tiles(const Correlation&, const OutputTiles&, const ConvKernels<double>&, const double*,
+                                const double*, double*, int);
+
+}  // namespace convpool

@@ -1,0 +1,243 @@
+// Gradients of weight and bias: each pixel's channels meet its gradients of the output channels, as outer products
+// that are summed over pixels in registers, then in one buffer per task.
+#include <algorithm>
+
+#include "convolution/pixel_stage.hpp"
+#include "convolution/pixel_tiles.hpp"
+#include "convolution/weight_sums.hpp"
+#include "runtime/parallel.hpp"
+#include "runtime/workspace.hpp"
+
+namespace convpool {
+
+namespace {
+
+constexpr Index kPixels = 256;      // of a box, about
+constexpr Index kDepthChunk = 128;  // pixels summed in registers; their gradients lie in the first-level cache
+constexpr Index kMostRows = 480;    // taps * input channels of a task
+constexpr Index kMostOutputs = 256;
+constexpr std::size_t kMostStageBytes = 1 << 20;
+
+// How the sums are cut into tasks: a block of input channels with all taps (or one, where they reach far) meets a block
+// of output channels.
+struct Cut {
+  WeightSums sums;
+  PixelCut pixels;
+  std::vector<PixelStage> stages;
+  Index channel_block, channel_blocks, output_block, output_blocks;
+  Index boxes_per_slice;
+  bool needs_bias;
+  bool is_direct;  // the weight's sums are made in the gradient itself
+
+  Index stage_count() const { return static_cast<Index>(stages.size()); }
+  Index group_tasks() const { return stage_count() * channel_blocks * output_blocks; }
+  Index tasks() const { return sums.slices * sums.groups * group_tasks(); }
+  // Pitch of the weight's rows.
+  Index pitch(const Correlation& part) const { return is_direct ? part.weight_channel_stride : sums.pitch; }
+};
+
+PixelStage whole_stage(const Correlation& part, const PixelCut& cut, Index channels) {
+  return PixelStage(part, cut, 0, static_cast<Index>(part.taps.size()), channels, PixelStage::Place::scratch);
+}
+
+template <class T>
+Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels, bool needs_bias) {
+  Cut cut{};
+  cut.needs_bias = needs_bias;
+  cut.sums = WeightSums(part, kernels.lanes, true, needs_bias);
+  const Index taps = static_cast<Index>(part.taps.size()), rows = kernels.gradient_rows;
+  const Index tiles = ceil_divide(part.channels, rows);  // of input channels
+  const Index most_tiles = std::max<Index>(1, kMostRows / taps / rows);
+  cut.channel_block = std::min(part.channels, ceil_divide(tiles, ceil_divide(tiles, most_tiles)) * rows);
+  cut.channel_blocks = ceil_divide(part.channels, cut.channel_block);
+  cut.output_block = std::min(kMostOutputs, cut.sums.pitch);
+  cut.output_blocks = ceil_divide(part.rows, cut.output_block);
+  const auto exceeds = [&] {
+    return static_cast<std::size_t>(whole_stage(part, cut.pixels, cut.channel_block).elements()) * sizeof(T) >
+           kMostStageBytes;
+  };
+  Index wanted = kPixels;
+  cut.pixels = PixelCut(part, wanted);
+  for (; wanted > kMostTileRows && exceeds(); cut.pixels = PixelCut(part, wanted)) wanted /= 2;
+  const Index step = exceeds() ? 1 : taps;
+  for (Index tap = 0; tap < taps; tap += step)
+    cut.stages.emplace_back(part, cut.pixels, tap, tap + step, cut.channel_block, PixelStage::Place::scratch);
+  cut.boxes_per_slice = cut.sums.slice(cut.pixels.boxes(), part.groups * cut.group_tasks());
+  cut.is_direct = cut.sums.slices == 1 && part.weight_row_stride == 1 && part.rows % kernels.lanes == 0;
+  if (cut.is_direct) cut.sums = WeightSums(part, kernels.lanes, false, needs_bias);
+  return cut;
+}
+
+template <class T>
+struct Scratch {
+  const T** pixels;
+  const T** ones;  // as many pixels of one channel that is 1: the input of the bias
+  T* one;
+  T* stage;
+  T* gradients;
+
+  static std::size_t carve(Carver carver, const Cut& cut, Scratch& scratch) {
+    Index stage = 0;
+    for (const PixelStage& each : cut.stages) stage = std::max(stage, each.elements());
+    scratch.pixels = carver.take<const T*>(cut.pixels.most_pixels());
+    scratch.ones = carver.take<const T*>(cut.pixels.most_pixels());
+    scratch.one = carver.take<T>(1);
+    scratch.stage = carver.take<T>(stage);
+    scratch.gradients = carver.take<T>(cut.pixels.most_pixels() * gradient_pitch(cut));
+    return carver.used();
+  }
+  // One cache line more than the channels: rows then do not fall into the same sets.
+  static Index gradient_pitch(const Cut& cut) { return cut.output_block + static_cast<Index>(kAlignment / sizeof(T)); }
+};
+
+// sums[row][output] += for `rows` neighbouring channels at `offset` from the pixels, summed over [first, stop) of them.
+template <class T>
+void multiply_rows(const ConvKernels<T>& kernels, GradientTile<T> call, Index rows, Index vectors) noexcept {
+  for (Index row = 0; row < rows; row += kernels.gradient_rows) {
+    const Index tile_rows = std::min<Index>(kernels.gradient_rows, rows - row);
+    kernels.gradient_tile[tile_rows - 1][vectors - 1](call);
+    call.offset += tile_rows;
+    call.sums += tile_rows * call.sums_pitch;
+  }
+}
+
+// One box of one task: `outputs` is a whole number of vectors.
+struct Task {
+  Index slice, group, stage, channel, channels, output, outputs;
+};
+
+// The sums of a group and slice: [row][output] of the weight, [output] of the bias.
+template <class T>
+struct Sums {
+  T* weight;
+  T* bias;
+};
+
+template <class T>
+void multiply_box(const Cut& cut, const ConvKernels<T>& kernels, const Correlation& part, const Task& task,
+                  const std::vector<Segment>& segments, Index pixels, const Scratch<T>& scratch,
+                  const Sums<T>& sums) noexcept {
+  const Index tile_outputs = kernels.lanes * kernels.channel_vectors;
+  const Index chunk = ceil_divide(pixels, ceil_divide(pixels, kDepthChunk));
+  GradientTile<T> call{};
+  call.pitch = Scratch<T>::gradient_pitch(cut);
+  call.sums_pitch = cut.pitch(part);
+  for (Index pixel = 0; pixel < pixels; pixel += chunk) {
+    call.count = std::min(chunk, pixels - pixel);
+    for (Index output = 0; output < task.outputs; output += tile_outputs) {
+      const Index vectors = ceil_divide(std::min(tile_outputs, task.outputs - output), kernels.lanes);
+      call.gradients = scratch.gradients + pixel * call.pitch + output;
+      call.pixels = scratch.pixels + pixel;
+      Index row = cut.stages[static_cast<std::size_t>(task.stage)].first_tap() * part.channels + task.channel;
+      for (const Segment& segment : segments) {
+        call.offset = segment.offset;
+        call.sums = sums.weight + row * call.sums_pitch + task.output + output;
+        multiply_rows(kernels, call, segment.length, vectors);
+        row += std::max(segment.length, part.channels);
+      }
+      if (!cut.needs_bias || task.stage > 0 || task.channel > 0) continue;
+      call.pixels = scratch.ones;
+      call.offset = 0;
+      call.sums = sums.bias + task.output + output;
+      multiply_rows(kernels, call, 1, vectors);
+    }
+  }
+}
+
+// grad_output of a box as [pixel][output].
+template <class T>
+void pack_gradients(const Correlation& part, const ConvKernels<T>& kernels, const PixelBox& box, const T* grad_output,
+                    Index count, Index pitch, T* packed) noexcept {
+  for_each_target_run(part, box, grad_output, [&](const T* run, Index first, Index pixels) {
+    kernels.move_block(pixels, count, run, part.target.axis_stride[2], part.target.channel_stride,
+                       packed + first * pitch, pitch, 1);
+  });
+}
+
+Task make_task(const Correlation& part, const Cut& cut, Index lanes, Index index) noexcept {
+  Task task;
+  task.output = index % cut.output_blocks * cut.output_block;
+  index /= cut.output_blocks;
+  task.channel = index % cut.channel_blocks * cut.channel_block;
+  index /= cut.channel_blocks;
+  task.stage = index % cut.stage_count();
+  index /= cut.stage_count();
+  task.group = index % part.groups;
+  task.slice = index / part.groups;
+  task.channels = std::min(cut.channel_block, part.channels - task.channel);
+  task.outputs = ceil_divide(std::min(cut.output_block, part.rows - task.output), lanes) * lanes;
+  return task;
+}
+
+// The sums of a task: its rows of every tap, and those of the bias.
+template <class T>
+void clear_sums(const Correlation& part, const Cut& cut, const Task& task, const Sums<T>& sums) noexcept {
+  const PixelStage& stage = cut.stages[static_cast<std::size_t>(task.stage)];
+  for (Index tap = stage.first_tap(); tap < stage.stop_tap(); ++tap)
+    for (Index c = 0; c < task.channels; ++c)
+      std::fill_n(sums.weight + (tap * part.channels + task.channel + c) * cut.pitch(part) + task.output, task.outputs,
+                  T{0});
+  if (cut.needs_bias && task.stage == 0 && task.channel == 0) std::fill_n(sums.bias + task.output, task.outputs, T{0});
+}
+
+template <class T>
+void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const Task& task,
+              const std::vector<Segment>& segments, const T* source, const T* grad_output, const Sums<T>& sums,
+              const Scratch<T>& scratch) noexcept {
+  const PixelStage& stage = cut.stages[static_cast<std::size_t>(task.stage)];
+  const Index pitch = Scratch<T>::gradient_pitch(cut);
+  source += (task.group * part.channels + task.channel) * part.source.channel_stride;
+  grad_output += part.target_offset + (task.group * part.rows + task.output) * part.target.channel_stride;
+  clear_sums(part, cut, task, sums);
+  *scratch.one = T{1};
+  std::fill_n(scratch.ones, cut.pixels.most_pixels(), scratch.one);
+  std::fill_n(scratch.gradients, cut.pixels.most_pixels() * pitch, T{0});  // the lanes past the last channel
+  const Index stop = std::min((task.slice + 1) * cut.boxes_per_slice, cut.pixels.boxes());
+  for (Index index = task.slice * cut.boxes_per_slice; index < stop; ++index) {
+    const PixelBox box = cut.pixels.box(part, index);
+    stage.fill(part, kernels, source, task.channels, box, scratch.stage);
+    stage.locate(box, source, scratch.stage, scratch.pixels);
+    pack_gradients(part, kernels, box, grad_output, std::min(task.outputs, part.rows - task.output), pitch,
+                   scratch.gradients);
+    multiply_box(cut, kernels, part, task, segments, box.pixels(), scratch, sums);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void pixel_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                       T* grad_weight, T* grad_bias, int num_threads) {
+  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
+  const Cut cut = make_cut(part, kernels, grad_bias != nullptr);
+  // Of each stage, for whole blocks of channels and for the last.
+  std::vector<std::vector<Segment>> segments;
+  for (const PixelStage& stage : cut.stages)
+    for (const Index channels : {cut.channel_block, part.channels - (cut.channel_blocks - 1) * cut.channel_block})
+      segments.push_back(stage.segments(part, channels));
+  const Workspace sums_memory(1, static_cast<std::size_t>(cut.sums.elements()) * sizeof(T));
+  T* sums = reinterpret_cast<T*>(sums_memory.of(0));
+  const int workers =
+      worker_count(num_threads, cut.tasks(), part.groups * part.rows * part.depth() * part.pixels() / 16);
+  Scratch<T> measure;
+  const Workspace memory(workers, Scratch<T>::carve(Carver(), cut, measure));
+  parallel_for(cut.tasks(), workers, [&](Index index, int worker) {
+    Scratch<T> scratch;
+    Scratch<T>::carve(Carver(memory.of(worker)), cut, scratch);
+    const Task task = make_task(part, cut, kernels.lanes, index);
+    const bool is_last = task.channel + cut.channel_block >= part.channels;
+    T* group_sums = sums + task.slice * cut.sums.slice_elements() + task.group * cut.sums.group_elements();
+    const Sums<T> task_sums{cut.is_direct ? grad_weight + task.group * part.weight_group_stride : group_sums,
+                            cut.needs_bias ? group_sums + (cut.sums.rows - 1) * cut.sums.pitch : nullptr};
+    run_task(part, kernels, cut, task, segments[static_cast<std::size_t>(2 * task.stage + (is_last ? 1 : 0))], source,
+             grad_output, task_sums, scratch);
+  });
+  write_gradients(part, kernels, cut.sums, sums, cut.is_direct ? nullptr : grad_weight, grad_bias, num_threads);
+}
+
+template void pixel_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*,
+                                int);
+template void pixel_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, double*,
+                                int);
+
+}  // namespace convpool
