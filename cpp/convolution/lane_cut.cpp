@@ -4,12 +4,14 @@
 
 namespace convpool {
 
-LaneTarget::LaneTarget(const std::vector<Correlation>& parts) : grid(parts.front().target), offset(0), is_whole(true) {
+LaneTarget::LaneTarget(const std::vector<Correlation>& parts)
+    : grid(parts.front().target), offset(parts.front().target_offset), is_whole(true) {
   const Correlation& first = parts.front();
   Index phases = 1;
   for (int axis = 0; axis < kAxes; ++axis) {
     grid.axis_stride[axis] /= first.target_step[axis];
     phases *= first.target_step[axis];
+    offset -= first.target_phase[axis] * grid.axis_stride[axis];
     for (const Correlation& part : parts) {
       grid.extent[axis] = std::max(
           grid.extent[axis], (part.target.extent[axis] - 1) * part.target_step[axis] + part.target_phase[axis] + 1);
