@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from convpool import _core, conv, conv_backward, conv_plan
+from convpool import conv, conv_backward, conv_plan
 from oracle import FLOATS, LAYOUTS, image_to, reals, same_bits, weight_to
 from shapes import ConvShape, names
 from test_convolution import check_every_pass

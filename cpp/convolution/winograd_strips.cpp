@@ -34,7 +34,8 @@ StripCut make_strip_cut(const Grid& target, Index batch, Index tile_height, Inde
   cut.tile_width = tile_width;
   cut.tile_rows = ceil_divide(target.extent[1], tile_height);
   const Index row_tiles = ceil_divide(target.extent[2], tile_width);
-  cut.strip_tiles = ceil_divide(row_tiles, ceil_divide(row_tiles, kMostStripTiles));
+  const Index most_tiles = std::clamp<Index>(wanted_tiles, 1, kMostStripTiles);
+  cut.strip_tiles = ceil_divide(row_tiles, ceil_divide(row_tiles, most_tiles));
   cut.row_strips = ceil_divide(row_tiles, cut.strip_tiles);
   cut.strips = batch * target.extent[0] * cut.tile_rows * cut.row_strips;
   cut.block_strips = std::max<Index>(1, wanted_tiles / cut.strip_tiles);

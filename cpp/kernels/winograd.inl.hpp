@@ -5,7 +5,7 @@
 // Semantics: F(4, 3) at the points 0, +-5/8, +-3/2, inf; F(2, 3) at 0, +-1, inf; both axes alike. A value that is not
 // finite
 //            would reach its whole tile: the transforms report it, and the caller computes that image directly.
-// Numerics:  cpp/README.md, note 24: about 0.6 (two outputs) and 1.1 to 2 times (four) the error of a sum in sequence,
+// Numerics:  cpp/README.md, note 27: about 0.6 (two outputs) and 1.1 to 2 times (four) the error of a sum in sequence,
 //            if it is not short. Every product is summed in the order of the channels.
 // Cost:      36 / 16 and 16 / 4 products for each output in place of 9, along one axis 6 / 4 and 4 / 2 in place of 3.
 // The transforms are bound by loads and stores. Source:    Lavin and Gray, arXiv:1509.09308; points after Barabasz et

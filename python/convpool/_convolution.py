@@ -58,8 +58,8 @@ def conv(
     precision : "highest", "high" or "medium"
         How much error float32 sums may have: ``"highest"``, no more than adding the products up one after the other;
         ``"high"``, at most twice that (relative RMS); ``"medium"``, some 5e-6, by arithmetic of reduced precision.
-        A bound, not an order: at present every value gets the results of ``"highest"``. float64 is always
-        ``"highest"``.
+        A bound, not an order: ``"high"`` allows larger Winograd tiles, ``"medium"`` gets the results of ``"high"``.
+        Sums of small integers are exact with ``"highest"``. float64 is always ``"highest"``.
     layout : "channels_first" or "channels_last"
     out : ndarray, optional
         Where to write the result: exact dtype and shape, C-contiguous, apart from the inputs in memory.
@@ -84,8 +84,9 @@ def conv(
     -----
     NaN: as IEEE 754 says; a NaN reaches exactly the outputs whose window holds it.
     Threads: output channels and pixels are shared out; the order of every sum is fixed.
-    Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations. Scratch memory: a packed copy of the weights
-    and at most 1 MB (float64) a thread. The padding is read where it comes from: there is no padded copy of the input.
+    Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations, a half to a quarter of them where `conv_plan`
+    says Winograd. Scratch memory: a packed copy of the weights (for Winograd four times their size, in parts of 10 MB
+    or 64 output channels) and at most 4 MB a thread; `conv_plan` tells how much. The padding is read where it comes from: there is no padded copy of the input.
     Source: the definition is that of ``torch.nn.functional.conv2d`` and ONNX ``Conv``; ``padding_mode`` that of
     ``torch.nn.Conv2d``.
 
