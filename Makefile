@@ -3,7 +3,7 @@
 #
 #   make train            train a small network on real digits: accuracy, train.png, times    (ARGS="--seeds 5")
 #   make test             run the test suite                                                  (ARGS="-k conv -x")
-#   make bench            time against the NumPy reference and the libraries found in .venv   (ARGS="--set full")
+#   make bench            time against the NumPy reference and the libraries found in .venv   (ARGS="--set convolution")
 #   make lint             ruff, mypy, clang-format, codespell
 #   make docs             draw the figures of docs/ again and run every block of the pages
 #   make clean            remove .venv and whatever the other targets made

@@ -1,8 +1,8 @@
 """The layers that are measured, each with the reason why it is here, and the rows made from them.
 
-A row is a layer x pass x layout. The full set takes every pass of every layer of a network in both layouts; the short
-set takes the passes and layouts a layer names in `short` and `short_layouts`; the pooling set takes all of pooling: the
-layers of the networks, and those that show one property each.
+A row is a layer x pass x layout. The convolution set takes every pass of every convolution in both layouts, the pooling
+set the same of pooling: the layers of networks, and those that show one property each; the short set takes the passes
+and layouts a layer names in `short` and `short_layouts`.
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ CACHED_PLANAR_AND_TINY = (
 NETWORKS: tuple[Layer, ...] = (*RESNET, *VGG, *MOBILE_AND_GROUPED, *SMALL_AND_UNUSUAL, *AUDIO_AND_VIDEO, *POOLING)
 PROPERTIES: tuple[Layer, ...] = (*WINDOWS, *CACHED_PLANAR_AND_TINY)
 LAYERS: tuple[Layer, ...] = (*NETWORKS, *PROPERTIES)
+CONVOLUTIONS = tuple(layer for layer in NETWORKS if isinstance(layer, ConvLayer))
 
 
 def _short(layers: tuple[Layer, ...]) -> list[Case]:
@@ -165,6 +166,6 @@ def _whole(layers: tuple[Layer, ...]) -> list[Case]:
 
 SETS: dict[str, list[Case]] = {
     "short": _short(NETWORKS),
-    "full": _whole(NETWORKS),
+    "convolution": _whole(CONVOLUTIONS),
     "pooling": _whole((*POOLING, *PROPERTIES)),
 }  # in the order of the tables

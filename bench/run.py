@@ -21,7 +21,6 @@ from bench.samples import SUBJECT
 from bench.worker import Worker, WorkerError
 
 DEFAULT_OUTPUT = Path(__file__).parent / "results" / "local"
-DEFAULT_ROUNDS = {"short": 5, "full": 15, "pooling": 5}
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -32,7 +31,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; convpool and reference always run")
     parser.add_argument("--cases", default="", help="only rows whose name this regular expression finds")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder of the three result files")
-    parser.add_argument("--rounds", type=int, help="interleaved rounds (default: 15 for the full set, else 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     options = parser.parse_args(arguments)
     unknown = set(options.peers.split(",")) - set(PEERS)
     if unknown:
@@ -91,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not {SUBJECT, REFERENCE} <= set(workers):
         print(f"convpool is needed: {absent}", file=sys.stderr)
         return 1
-    settings = Settings(threads=options.threads, rounds=options.rounds or DEFAULT_ROUNDS[options.set_name])
+    settings = Settings(threads=options.threads, rounds=options.rounds)
     cases = [case for case in SETS[options.set_name] if re.search(options.cases, case.name)]
     rows = measure_all(cases, workers, settings)
     seconds = time.perf_counter() - start

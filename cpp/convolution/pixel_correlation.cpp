@@ -246,8 +246,9 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, We
 // are so few channels that their transposes are mostly empty.
 bool pixel_tiles_accept(const Correlation& part) {
   const bool is_channels_last = part.source.channel_stride == 1 && part.target.channel_stride == 1;
-  constexpr Index kFewChannels = 3;
-  return is_channels_last || (part.taps.size() > 1 && part.channels > kFewChannels && part.target.axis_stride[2] == 1);
+  constexpr Index kFewChannels = 3, kLeastRows = 8;  // fewer fill no vector of output channels
+  return (is_channels_last && part.rows >= kLeastRows) ||
+         (part.taps.size() > 1 && part.channels > kFewChannels && part.target.axis_stride[2] == 1);
 }
 
 template <class T>

@@ -19,15 +19,6 @@ constexpr Index kMostTransformedBytes = 3 << 20;
 constexpr Index kLeastChannels = 16, kLeastRows = 16;
 constexpr Index kWeightChannels = 16;  // of a task of the transform of the weights
 
-template <class T>
-constexpr Index kLine = static_cast<Index>(kAlignment / sizeof(T));
-
-// Matrices of neighbouring points an odd number of cache lines apart do not fall into the same sets.
-template <class T>
-Index odd_lines(Index elements) {
-  return (ceil_divide(elements, kLine<T>) | 1) * kLine<T>;
-}
-
 // One call. The depth is that of the sum: (tap along z, channel), the channels of a tap filled up to whole vectors.
 template <class T>
 struct Problem {
@@ -70,11 +61,11 @@ Problem<T> make_problem(const Correlation& part, const TapCube& cube, const Conv
   problem.points = transforms.y.points * transforms.x.points;
   problem.tap_depth = cube.depth == 1 ? part.channels : ceil_divide(part.channels, lanes) * lanes;
   problem.depth = cube.depth * problem.tap_depth;
-  problem.chunk_depth = ceil_divide(ceil_divide(problem.depth, ceil_divide(problem.depth, kPointDepth)), lanes) * lanes;
+  problem.chunk_depth = even_block(problem.depth, kPointDepth, lanes);
   problem.chunks = ceil_divide(problem.depth, problem.chunk_depth);
   problem.cut =
       make_strip_cut(part.target, part.batch, transforms.y.outputs, transforms.x.outputs, wanted_tiles(problem));
-  problem.row_block = ceil_divide(ceil_divide(part.rows, ceil_divide(part.rows, kPointRows)), lanes) * lanes;
+  problem.row_block = even_block(part.rows, kPointRows, lanes);
   problem.row_blocks = ceil_divide(part.rows, problem.row_block);
   problem.weight_pitch = odd_lines<T>(problem.depth * kPointRows);
   const Index block_bytes = part.groups * problem.weight_block() * Index{sizeof(T)};

@@ -38,17 +38,6 @@ struct Problem {
 };
 
 template <class T>
-Index odd_lines(Index elements) {
-  constexpr Index kLine = static_cast<Index>(kAlignment / sizeof(T));
-  return (ceil_divide(elements, kLine) | 1) * kLine;
-}
-
-// `most` or less, in equal blocks of whole vectors.
-Index even_block(Index count, Index most, Index lanes) {
-  return ceil_divide(ceil_divide(count, ceil_divide(count, most)), lanes) * lanes;
-}
-
-template <class T>
 Problem<T> make_problem(const Correlation& part, const TapCube& cube, const ConvKernels<T>& kernels,
                         const WinogradKernels<T>& transforms) {
   Problem<T> problem{part, kernels, transforms, cube, {}, {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "convolution/correlation.hpp"
+#include "runtime/workspace.hpp"
 
 namespace convpool {
 
@@ -47,6 +48,18 @@ struct StripReader {
   void stage_row(const ConvKernels<T>& kernels, const PaddedRuns& runs, const T* row, Index lanes,
                  T* stage) const noexcept;
 };
+
+// Matrices of neighbouring points an odd number of cache lines apart do not fall into the same sets.
+template <class T>
+Index odd_lines(Index elements) {
+  constexpr Index kLine = static_cast<Index>(kAlignment / sizeof(T));
+  return (ceil_divide(elements, kLine) | 1) * kLine;
+}
+
+// Equal blocks of whole vectors, of `most` at most.
+inline Index even_block(Index count, Index most, Index lanes) {
+  return ceil_divide(ceil_divide(count, ceil_divide(count, most)), lanes) * lanes;
+}
 
 // The transforms for taps of this height.
 template <int Outputs, class T>
