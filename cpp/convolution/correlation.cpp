@@ -97,6 +97,8 @@ Correlation gradient_correlation(const ConvGeometry& geometry) {
 
 }  // namespace
 
+bool Correlation::is_channels_last() const { return source.channel_stride == 1 && target.channel_stride == 1; }
+
 bool Correlation::has_dense_target() const {
   return target.axis_stride[1] == target.extent[2] * target.axis_stride[2] &&
          target.axis_stride[0] == target.extent[1] * target.axis_stride[1];
@@ -110,6 +112,9 @@ Grid make_grid(const Extents& extents) {
     grid.axis_stride[axis] = extents.axis_stride(axis);
     grid.extent[axis] = extents.spatial[axis];
   }
+  // Planes of one element: channels are neighbours, as they are channels last.
+  const bool has_single_pixels = grid.extent[0] * grid.extent[1] * grid.extent[2] == 1;
+  if (has_single_pixels) std::fill_n(grid.axis_stride, kAxes, extents.channels);
   return grid;
 }
 

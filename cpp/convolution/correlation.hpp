@@ -42,6 +42,8 @@ struct Correlation {
   std::vector<Tap> taps;
   Index weight_group_stride, weight_row_stride, weight_channel_stride;
 
+  // On both sides: an array of single pixels is channels last in either layout, the other one then need not be.
+  bool is_channels_last() const;
   // Whether target pixels that follow each other in one image also do so in memory, x_stride apart.
   bool has_dense_target() const;
   Index pixels() const { return batch * target.extent[0] * target.extent[1] * target.extent[2]; }

@@ -26,7 +26,7 @@ LaneTarget::LaneTarget(const std::vector<Correlation>& parts)
 
 LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target_pixels, Index lanes,
                  std::size_t element_bytes)
-    : is_side_by_side(part.source.channel_stride != 1) {
+    : is_side_by_side(!part.is_channels_last()) {
   constexpr Index kMostTableBytes = 256 << 10, kMostRowBytes = 256 << 10, kMostBlockBytes = 512 << 10;
   constexpr Index kMostRows = 8, kMostColumns = 512;
   const Index element = static_cast<Index>(element_bytes);

@@ -224,7 +224,8 @@ bool lanes_accept(const KernelTable& table, const Correlation& part) {
   const Index lanes = table.conv_f32.lanes, group = part.rows;
   const bool is_small_group = group == 1 || (group <= table.conv_f64.lanes && table.conv_f64.lanes % group == 0);
   if (!is_small_group || part.channels != group || part.taps.empty() || 4 * part.groups * group < lanes) return false;
-  if (part.source.channel_stride != 1 && (group > 1 || part.source.axis_stride[2] != 1)) return false;
+  if (!part.is_channels_last() && group > 1) return false;
+  if (part.source.channel_stride != 1 && part.source.axis_stride[2] != 1) return false;
   const Index columns = std::min(part.target.extent[2], kLeastColumns);
   return LaneWindow(part).reads({{0, 0, 0}, {1, 1, columns}}).pixels() <= kMostPixels;
 }

@@ -245,9 +245,8 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, We
 // Channels first, bringing channels together and apart again pays where several taps read the same copy, unless there
 // are so few channels that their transposes are mostly empty.
 bool pixel_tiles_accept(const Correlation& part) {
-  const bool is_channels_last = part.source.channel_stride == 1 && part.target.channel_stride == 1;
   constexpr Index kFewChannels = 3, kLeastRows = 8;  // fewer fill no vector of output channels
-  return (is_channels_last && part.rows >= kLeastRows) ||
+  return (part.is_channels_last() && part.rows >= kLeastRows) ||
          (part.taps.size() > 1 && part.channels > kFewChannels && part.target.axis_stride[2] == 1);
 }
 

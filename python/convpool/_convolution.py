@@ -86,7 +86,8 @@ def conv(
     Threads: output channels and pixels are shared out; the order of every sum is fixed.
     Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations, a half to a quarter of them where `conv_plan`
     says Winograd. Scratch memory: a packed copy of the weights (for Winograd four times their size, in parts of 10 MB
-    or 64 output channels) and at most 4 MB a thread; `conv_plan` tells how much. The padding is read where it comes from: there is no padded copy of the input.
+    or 64 output channels) and at most 4 MB a thread; `conv_plan` tells how much. The padding is read where it comes
+    from: there is no padded copy of the input.
     Source: the definition is that of ``torch.nn.functional.conv2d`` and ONNX ``Conv``; ``padding_mode`` that of
     ``torch.nn.Conv2d``.
 
