@@ -84,8 +84,8 @@ class PoolShape:
 CONV_SHAPES = [
     ConvShape("single", "every extent is 1: no loop may assume a second round", (1, 1, 1, 1), (1, 1, 1, 1)),
     ConvShape("one_pixel", "the layouts of an array of single pixels are one", (2, 8, 1, 1), (24, 8, 3, 3), padding=2),
-    ConvShape("one_pixel_depthwise", "the same in every plane", (2, 40, 1, 1, 1), (40, 1, 3, 3, 3), (1, 2, 2), (2, 2, 3),
-              groups=40),
+    ConvShape("one_pixel_depthwise", "the same in every plane", (2, 40, 1, 1, 1), (40, 1, 3, 3, 3), (1, 2, 2),
+              (2, 2, 3), groups=40),
     ConvShape("to_one_pixel", "the same of the output", (2, 40, 3, 3), (40, 1, 3, 3), groups=40),
     ConvShape("one_pixel_grouped", "the same in groups", (2, 16, 1, 1), (16, 4, 3, 3), padding=1, groups=4),
     ConvShape("one_by_one", "a plain matrix product, no halo", (2, 5, 6, 7), (3, 5, 1, 1)),

@@ -4,6 +4,20 @@
 
 namespace convpool {
 
+TargetBox target_box(const Grid& target, Index box_rows, Index y_boxes, Index box_columns, Index x_boxes,
+                     Index index) noexcept {
+  TargetBox box{};
+  box.x = index % x_boxes * box_columns;
+  index /= x_boxes;
+  box.y = index % y_boxes * box_rows;
+  index /= y_boxes;
+  box.z = index % target.extent[0];
+  box.batch = index / target.extent[0];
+  box.rows = std::min(box_rows, target.extent[1] - box.y);
+  box.columns = std::min(box_columns, target.extent[2] - box.x);
+  return box;
+}
+
 PaddedRows::PaddedRows(const Correlation& part, Index rows, Index columns)
     : step_y_(part.step[1]), step_x_(part.step[2]) {
   Index span[kAxes] = {0, 0, 0};

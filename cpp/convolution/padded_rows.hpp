@@ -13,6 +13,10 @@ struct TargetBox {
   Index batch, z, y, x, rows, columns;
 };
 
+// Box `index` of a target that is cut into so many boxes along y and x, x running first.
+TargetBox target_box(const Grid& target, Index box_rows, Index y_boxes, Index box_columns, Index x_boxes,
+                     Index index) noexcept;
+
 // Positions i in [first, stop) with 0 <= start + i * step < extent.
 struct Inside {
   Index first, stop;

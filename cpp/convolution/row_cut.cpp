@@ -14,16 +14,7 @@ constexpr Index kFewChannels = 32;                  // more do not fit there: ea
 }  // namespace
 
 TargetBox RowCut::box(const Correlation& part, Index index) const noexcept {
-  TargetBox box{};
-  box.x = index % x_boxes * box_columns;
-  index /= x_boxes;
-  box.y = index % y_boxes * box_rows;
-  index /= y_boxes;
-  box.z = index % part.target.extent[0];
-  box.batch = index / part.target.extent[0];
-  box.rows = std::min(box_rows, part.target.extent[1] - box.y);
-  box.columns = std::min(box_columns, part.target.extent[2] - box.x);
-  return box;
+  return target_box(part.target, box_rows, y_boxes, box_columns, x_boxes, index);
 }
 
 RowCut make_row_cut(const Correlation& part, Index lanes, std::size_t element_bytes) {

@@ -32,4 +32,9 @@ std::optional<TapCube> TapCube::find(const Correlation& part) {
   return cube;
 }
 
+bool TapCube::has_dense_weights(const Correlation& part) const noexcept {
+  if (depth != 1 || part.weight_channel_stride != plane_taps()) return false;
+  return std::is_sorted(weight_offsets.begin(), weight_offsets.end()) && weight_offsets.back() == plane_taps() - 1;
+}
+
 }  // namespace convpool

@@ -15,6 +15,8 @@ struct TapCube {
   std::vector<Index> weight_offsets;  // [z][y][x]
 
   Index plane_taps() const { return height * kSide; }
+  // Whether the taps of a channel, in their order, and then the channels follow each other in the weight array.
+  bool has_dense_weights(const Correlation& part) const noexcept;
   static std::optional<TapCube> find(const Correlation& part);
 };
 

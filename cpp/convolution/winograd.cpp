@@ -13,8 +13,7 @@ namespace convpool {
 namespace {
 
 constexpr Index kLargeWeightBytes = 4 << 20;  // of transformed weights: beyond the second-level cache
-constexpr Index kMostWeightBytes =
-    10 << 20;  // held at once; larger blocks of memory come fresh from the system each time
+constexpr Index kMostWeightBytes = 10 << 20;  // held at once: larger blocks come as fresh pages each time
 constexpr Index kMostTransformedBytes = 3 << 20;
 constexpr Index kLeastChannels = 16, kLeastRows = 16;
 constexpr Index kWeightChannels = 16;  // of a task of the transform of the weights
@@ -80,8 +79,7 @@ Problem<T> make_problem(const Correlation& part, const TapCube& cube, const Conv
 template <class T>
 void stage_weights(const Problem<T>& problem, PointWeights<T>& weights, T* stage) noexcept {
   const Index pitch = problem.row_block, taps = problem.cube.plane_taps();
-  bool is_run = weights.channel_stride == taps;
-  for (Index tap = 0; tap < taps; ++tap) is_run &= weights.offsets[tap] == tap;
+  const bool is_run = problem.cube.has_dense_weights(problem.part);
   if (weights.row_stride == 1 || (!is_run && weights.channel_stride != 1)) return;
   const Index runs = is_run ? 1 : taps, count = is_run ? taps * weights.channels : weights.channels;
   for (Index run = 0; run < runs; ++run)

@@ -185,11 +185,10 @@ void write_sums(const Problem<T>& problem, const Place& place, Index slice_pitch
   T* target = grad_weight + place.group * part.weight_group_stride + place.channel * part.weight_channel_stride +
               place.row * part.weight_row_stride;
   // Taps and channels that follow each other in the array are one run.
-  const bool is_run =
-      part.weight_channel_stride == problem.cube.plane_taps() * problem.cube.depth && problem.cube.depth == 1;
-  const Index runs = is_run ? 1 : problem.cube.plane_taps(),
-              count = is_run ? place.channels * problem.cube.plane_taps() : place.channels;
-  const Index step = is_run ? problem.row_block : problem.cube.plane_taps() * problem.row_block;
+  const bool is_run = problem.cube.has_dense_weights(part);
+  const Index taps = problem.cube.plane_taps(), runs = is_run ? 1 : taps;
+  const Index count = is_run ? place.channels * taps : place.channels;
+  const Index step = is_run ? problem.row_block : taps * problem.row_block;
   for (Index run = 0; run < runs; ++run)
     problem.kernels.move_block(count, place.rows, sums + run * problem.row_block, step, 1,
                                target + (is_run ? 0 : offsets[run]), is_run ? 1 : part.weight_channel_stride,

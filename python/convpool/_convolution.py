@@ -227,9 +227,10 @@ def conv_backward(
     NaN: as IEEE 754 says; beyond its border ``grad_output`` counts as zeros, so a weight that is not finite makes input
     gradients near the border NaN. Threads: every gradient element has one order of summation, whatever their number.
     Cost: each gradient costs as many operations as the forward pass. Scratch memory: for the input a packed copy of the
-    weights, for the weight up to 16 partial copies of it (at most 2**21 elements more than one), and at most 2 MB
-    (float64) a thread. Where the padding stands for elements of the input, its own gradient (as many elements as there
-    are positions of padding, at most 4 MB (float64) at a time) is computed after that of the input and added to it.
+    weights, for the weight up to 16 partial copies of it (at most 2**21 elements more than one), and at most 4 MB a
+    thread; `conv_plan` tells how much. Where the padding stands for elements of the input, its own gradient (as many
+    elements as there are positions of padding, at most 4 MB (float64) at a time) is computed after that of the input
+    and added to it.
     Source: the adjoint of `conv`; see docs/convolution-backward.md.
 
     Examples
