@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bench.network import LENET, RESNET18, Network
 from bench.problem import CONV_PASSES, LAYOUTS, Case, ConvLayer, Layer, PoolKind, PoolLayer, Shape
 
 # Promised for dense 3x3 float32 layers with at least 64 channels in and out: this fraction of the FMA peak of
@@ -150,9 +151,14 @@ CACHED_PLANAR_AND_TINY = (
     PoolLayer("tiny_avg2x2@8", "64 elements: the cost of a call", "avg", (1, 1, 8, 8), 2, 2, plain_calls=True),
 )  # fmt: skip
 
+TRAINING = (
+    Network("lenet_step@28", "the tutorial network: small layers, the cost of calls", (64, 1, 28, 28), LENET),
+    Network("resnet18_step@64", "residual network, no normalisation", (16, 3, 64, 64), RESNET18),
+)
+
 NETWORKS: tuple[Layer, ...] = (*RESNET, *VGG, *MOBILE_AND_GROUPED, *SMALL_AND_UNUSUAL, *AUDIO_AND_VIDEO, *POOLING)
 PROPERTIES: tuple[Layer, ...] = (*WINDOWS, *CACHED_PLANAR_AND_TINY)
-LAYERS: tuple[Layer, ...] = (*NETWORKS, *PROPERTIES)
+LAYERS: tuple[Layer, ...] = (*NETWORKS, *PROPERTIES, *TRAINING)
 CONVOLUTIONS = tuple(layer for layer in NETWORKS if isinstance(layer, ConvLayer))
 
 
@@ -168,4 +174,5 @@ SETS: dict[str, list[Case]] = {
     "short": _short(NETWORKS),
     "convolution": _whole(CONVOLUTIONS),
     "pooling": _whole((*POOLING, *PROPERTIES)),
+    "training": _whole(TRAINING),
 }  # in the order of the tables

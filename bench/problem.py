@@ -10,14 +10,17 @@ import dataclasses
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from bench.network import Network
+
 Array = NDArray[Any]
 Shape = tuple[int, ...]
-Pass = Literal["forward", "forward_indices", "grad_input", "grad_weight", "backward"]
+Pass = Literal["forward", "forward_indices", "grad_input", "grad_weight", "backward", "training_step"]
 Layout = Literal["channels_first", "channels_last"]
 PoolKind = Literal["max", "avg", "lp", "adaptive_max", "adaptive_avg"]
 
@@ -95,6 +98,16 @@ class ConvLayer:
         """Operations of the definition, padding included; the same for all three passes."""
         places = self.input_shape if self.transposed else self.output_shape
         return math.prod(places) * math.prod(self.weight_shape[1:])
+
+    def bytes(self, pass_: Pass) -> int:
+        """Every array of the pass once: what has to cross the memory bus at least."""
+        arrays = (self.input_shape, self.output_shape, self.weight_shape)
+        return sum(map(math.prod, arrays)) * np.dtype(self.dtype).itemsize
+
+    def affordable_shape(self) -> Shape:
+        """Return the shape of a part of the input: as many images as the slow reference can afford."""
+        images = min(self.input_shape[0], CONV_BUDGET * self.input_shape[0] // self.multiply_adds)
+        return (max(1, images), *self.input_shape[1:])
 
 
 @dataclass(frozen=True)
@@ -175,8 +188,29 @@ class PoolLayer:
             return math.prod(self.input_shape)
         return math.prod(self.output_shape) * math.prod(per_dimension(self.kernel, self.rank))
 
+    @property
+    def multiply_adds(self) -> int:
+        """None: what counts is bytes."""
+        return 0
 
-Layer = ConvLayer | PoolLayer
+    def bytes(self, pass_: Pass) -> int:
+        """Every array of the pass once: what has to cross the memory bus at least."""
+        inputs, outputs = math.prod(self.input_shape), math.prod(self.output_shape)
+        total = (inputs + outputs) * np.dtype(self.dtype).itemsize
+        if self.has_indices and pass_ != "forward":
+            return total + outputs * INDEX_BYTES
+        if self.kind == "lp" and pass_ == "backward":
+            return 2 * total  # reads the input and the output beside the gradient
+        return total
+
+    def affordable_shape(self) -> Shape:
+        """Return the shape of a part of the input: as many images, or channels of one, as the reference can afford."""
+        images, channels, *extents = self.input_shape
+        planes = POOL_BUDGET * images * channels // self.taps
+        return (max(1, min(images, planes // channels)), max(1, min(channels, planes)), *extents)
+
+
+Layer: TypeAlias = "ConvLayer | PoolLayer | Network"
 
 
 @dataclass(frozen=True)
@@ -194,34 +228,18 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Two per multiply-add for a convolution, 0 for pooling."""
-        return 2 * self.layer.multiply_adds if isinstance(self.layer, ConvLayer) else 0
+        """Two per multiply-add, 0 for pooling."""
+        return 2 * self.layer.multiply_adds
 
     @property
     def bytes(self) -> int:
         """Every array of the pass once: what has to cross the memory bus at least."""
-        layer, item = self.layer, np.dtype(self.layer.dtype).itemsize
-        inputs, outputs = math.prod(layer.input_shape), math.prod(layer.output_shape)
-        total = (inputs + outputs) * item
-        if isinstance(layer, ConvLayer):
-            return total + math.prod(layer.weight_shape) * item
-        if layer.has_indices and self.pass_ != "forward":
-            return total + outputs * INDEX_BYTES
-        if layer.kind == "lp" and self.pass_ == "backward":
-            return 2 * total  # reads the input and the output beside the gradient
-        return total
+        return self.layer.bytes(self.pass_)
 
     def affordable(self) -> Case:
-        """Return the part for the slow reference: as many images, or channels of one, as an amount of work allows."""
-        layer = self.layer
-        images, channels, *extents = layer.input_shape
-        if isinstance(layer, ConvLayer):
-            images = min(images, CONV_BUDGET * images // layer.multiply_adds)
-        else:
-            planes = POOL_BUDGET * images * channels // layer.taps
-            images, channels = min(images, planes // channels), min(channels, planes)
-        shape = (max(1, images), max(1, channels), *extents)
-        return dataclasses.replace(self, layer=dataclasses.replace(layer, input_shape=shape))
+        """Return the part for the slow reference."""
+        part = dataclasses.replace(self.layer, input_shape=self.layer.affordable_shape())
+        return dataclasses.replace(self, layer=part)
 
 
 @dataclass(frozen=True)

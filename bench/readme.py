@@ -16,6 +16,7 @@ from bench.targets import limit_text, verdict
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "bench" / "results" / "convolution-2threads.json"
 POOLING_RESULTS = [RESULT.with_name(f"pooling-{threads}threads.json") for threads in (2, 1)]
+TRAINING_RESULT = RESULT.with_name("training-2threads.json")
 BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->"
 LAYERS = [
     "resnet_3x3_64@56",
@@ -56,6 +57,11 @@ SOURCE = """\
 TARGETS = """\
 What pooling is to reach, over all its rows in both layouts (forward passes also against onnxruntime, OpenVINO and JAX
 where they have the operation); every row that misses is listed in the files above:
+"""
+
+TRAINING = """\
+A whole training step (forward, every gradient, gradient descent), written in NumPy on convpool, against the same
+layers in eager PyTorch, two threads for both; what is neither convolution nor pooling is NumPy's:
 """
 
 SHORTFALLS = """\
@@ -146,7 +152,19 @@ def pooling_summary(runs: list[dict[str, Any]]) -> str:
     return f"{TARGETS}\n{table_text(lines)}\n\n{table_text(means)}\n"
 
 
-def section(convolution: dict[str, Any], pooling: list[dict[str, Any]]) -> str:
+def training_table(run: dict[str, Any]) -> str:
+    """One line for each network and layout."""
+    lines = [["training step", "layout", "ms", "x PyTorch contiguous", "x PyTorch channels_last"]]
+    lines.append(["---", "---", "---:", "---:", "---:"])
+    for row in run["rows"]:
+        layer = row["case"]["layer"]
+        ratios = [f"{row['speed_up_over'][peer]:.3g}" for peer in PEERS[:2]]
+        name = f"{layer['name'].replace('_', ' ')}, {layer['input_shape'][0]} images"
+        lines.append([name, row["case"]["layout"], f"{milliseconds(row):.3g}", *ratios])
+    return f"{TRAINING}\n{table_text(lines)}\n"
+
+
+def section(convolution: dict[str, Any], training: dict[str, Any], pooling: list[dict[str, Any]]) -> str:
     """Return the whole section. The rows of pooling come from its first run."""
     layers, pools = convolution["rows"], pooling[0]["rows"]
     floor = [
@@ -156,7 +174,7 @@ def section(convolution: dict[str, Any], pooling: list[dict[str, Any]]) -> str:
     ]
     slow = below_the_fastest(layers)
     low = below([*layers, *pools], "reference", 10)
-    sources = ",\n".join(map(source, [convolution, *pooling]))
+    sources = ",\n".join(map(source, [convolution, training, *pooling]))
     parts = [
         INTRODUCTION.format(
             processor=convolution["machine"]["processor"],
@@ -170,6 +188,7 @@ def section(convolution: dict[str, Any], pooling: list[dict[str, Any]]) -> str:
         + "; pooling "
         + ", ".join(means(pools, peer) for peer in PEERS[:2])
         + ".\n",
+        training_table(training),
         pooling_summary(pooling),
         SHORTFALLS.format(
             slow=len(slow),
@@ -190,8 +209,9 @@ def main() -> None:
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    convolution, *pooling = (json.loads(path.read_text()) for path in (RESULT, *POOLING_RESULTS) if path.exists())
-    readme.write_text(before + BEGIN + section(convolution, pooling) + END + after)
+    results = (RESULT, TRAINING_RESULT, *POOLING_RESULTS)
+    convolution, training, *pooling = (json.loads(path.read_text()) for path in results if path.exists())
+    readme.write_text(before + BEGIN + section(convolution, training, pooling) + END + after)
 
 
 if __name__ == "__main__":

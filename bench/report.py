@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.measure import REFERENCE, Row, Settings
+from bench.network import Network
+from bench.problem import ConvLayer, PoolLayer
 from bench.samples import FRESH, SUBJECT, copy_fraction, fma_fraction, speed_up, timed
 from bench.targets import Figure, limit_text, summarize, verdict
 
@@ -55,13 +57,16 @@ def _row_document(row: Row, rivals: list[str]) -> dict[str, Any]:
 
 
 def to_markdown(run: Run) -> str:
-    """Write a readable account: conditions, targets of pooling, convolution table, pooling table, remarks."""
-    convolutions, poolings = [row for row in run.rows if row.case.flops], _poolings(run)
+    """Write a readable account: conditions, targets of pooling, one table for each kind of row, remarks."""
+    convolutions = [row for row in run.rows if isinstance(row.case.layer, ConvLayer)]
+    steps, poolings = [row for row in run.rows if isinstance(row.case.layer, Network)], _poolings(run)
     parts = [f"# Benchmark results: {run.set_name} set, {run.settings.threads} threads", _conditions(run)]
     if poolings:
         parts += ["## Summary of pooling", *_summary(summarize(poolings))]
     if convolutions:
         parts += ["## Convolution", _floor_summary(convolutions), _table(convolutions, run)]
+    if steps:
+        parts += ["## Training steps", _table(steps, run)]
     if poolings:
         parts += ["## Pooling", _table(poolings, run)]
     remarks = _remarks(run)
@@ -71,7 +76,7 @@ def to_markdown(run: Run) -> str:
 
 
 def _poolings(run: Run) -> list[Row]:
-    return [row for row in run.rows if not row.case.flops]
+    return [row for row in run.rows if isinstance(row.case.layer, PoolLayer)]
 
 
 def _summary(summary: dict[str, Any]) -> list[str]:
@@ -118,21 +123,21 @@ def _floor_summary(rows: list[Row]) -> str:
 
 
 def _table(rows: list[Row], run: Run) -> str:
-    is_convolution = bool(rows[0].case.flops)
+    has_work = bool(rows[0].case.flops)
     header = ["row", "best ms", "median ms", "fresh ms"]
-    header += ["GFLOP/s", "of FMA peak"] if is_convolution else []
+    header += ["GFLOP/s", "of FMA peak"] if has_work else []
     header += ["of copy bandwidth", *(f"x {peer}" for peer in run.rivals)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
-    lines += [_table_line(row, run.rivals, is_convolution) for row in rows]
+    lines += [_table_line(row, run.rivals, has_work) for row in rows]
     return table_text(lines)
 
 
-def _table_line(row: Row, rivals: list[str], is_convolution: bool) -> list[str]:
+def _table_line(row: Row, rivals: list[str], has_work: bool) -> list[str]:
     subject, fresh = timed(row, SUBJECT), timed(row, FRESH)
     cells = [f"`{row.case.name}`"]
     cells += [_milliseconds(subject.minimum), _milliseconds(subject.median)] if subject else ["-", "-"]
     cells.append(_milliseconds(fresh.median) if fresh else "-")
-    if is_convolution:
+    if has_work:
         cells += [f"{row.case.flops / subject.minimum / 1e9:.0f}" if subject else "-", str(fma_fraction(row) or "-")]
     cells.append(str(copy_fraction(row) or "-"))
     return cells + [_ratio(speed_up(row, peer)) for peer in rivals]

@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import measure, peers, problem, readme, report, scaling, targets, worker
 from bench.cases import FMA_FLOOR, LAYERS, SETS
+from bench.network import Conv, Dense, Flatten, GlobalAverage, MaxPool, Network, Relu, Residual
+from bench.peers import numpy_training
 from bench.problem import (
     LAYOUTS,
     Arrays,
@@ -34,6 +36,11 @@ from bench.problem import (
 
 SMALL_CONV = ConvLayer("small", "fast", (2, 4, 6, 6), 8, 3, padding=1, floor=FMA_FLOOR)
 SMALL_CASE = Case(SMALL_CONV, "forward", "channels_first")
+RESIDUAL = Residual((Conv(8, 3, 2, 1), Relu(), Conv(8, 3, 1, 1)), (Conv(8, 1, 2),))
+SMALL_NETWORKS = (
+    Network("flat", "", (3, 1, 8, 8), (Conv(4, 3), Relu(), MaxPool(2, 2), Flatten(), Dense(5), Relu(), Dense(3))),
+    Network("residual", "", (3, 2, 9, 9), (Conv(8, 3), Relu(), MaxPool(3, 2, 1), RESIDUAL, GlobalAverage(), Dense(3))),
+)
 
 
 class CrashingPeer:
@@ -88,10 +95,12 @@ def test_every_baseline_computes_the_same_passes_on_the_same_elements() -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
-def test_layer_is_a_valid_problem(layer: ConvLayer | PoolLayer) -> None:
+def test_layer_is_a_valid_problem(layer: Layer) -> None:
     assert layer.reason
     assert set(layer.short) <= set(layer.passes)
-    if isinstance(layer, ConvLayer):
+    if isinstance(layer, Network):
+        assert layer.output_shape == (layer.input_shape[0], 10)
+    elif isinstance(layer, ConvLayer):
         function = convpool.conv_transpose_output_shape if layer.transposed else convpool.conv_output_shape
         window = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
         assert function(layer.input_shape, layer.weight_shape, **window) == layer.output_shape
@@ -163,6 +172,7 @@ def all_passes() -> list[Case]:
         PoolLayer("audio_max", "", "max", (2, 3, 9), 3, 2, 1),
         PoolLayer("video_avg", "", "avg", (2, 3, 4, 5, 6), 3, 1, 1),
         PoolLayer("padded_lp", "", "lp", (2, 3, 4, 5, 6), 3, 1, 1),
+        *SMALL_NETWORKS,
     ]
     return [Case(layer, pass_, layout) for layer in layers for pass_ in layer.passes for layout in LAYOUTS]
 
@@ -199,6 +209,30 @@ def test_other_libraries_compute_the_same(name: str, case: Case) -> None:
     assert error is not None
     assert error < 1e-5
     assert not (prepared.preallocated and getattr(case.layer, "plain_calls", False))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("network", SMALL_NETWORKS, ids=lambda network: network.name)
+def test_a_training_step_descends_along_its_gradient(
+    network: Network, layout: problem.Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = 1e-7
+    monkeypatch.setattr(numpy_training, "LEARNING_RATE", rate)
+    network = dataclasses.replace(network, dtype="float64")
+    images = make_arrays(Case(network, "training_step", layout)).input
+    training = numpy_training.TrainingStep(convpool, network, layout, images)
+    loss, gradients = training.step()
+    next_loss, _ = training.step()
+    expected = sum(float(np.square(gradient).sum()) for gradient in gradients)
+    assert (loss - next_loss) / rate == pytest.approx(expected, rel=1e-4)
+
+
+def test_work_of_a_training_step() -> None:
+    """Every weight is used at known places; the gradient of the images is left out."""
+    flat, _ = SMALL_NETWORKS
+    first, dense = 3 * 36 * 4 * 9, 3 * (4 * 9 * 5 + 5 * 3)
+    assert flat.multiply_adds == 2 * first + 3 * dense
+    assert [parameter.shape for parameter in flat.parameters] == [(4, 1, 3, 3), (4,), (36, 5), (5,), (5, 3), (3,)]
 
 
 def test_largest_error_rejects_nan_shapes_and_indices() -> None:

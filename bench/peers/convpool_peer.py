@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.network import Network
 from bench.peers.base import Availability, Prepared, module_availability
+from bench.peers.numpy_training import TrainingStep
 from bench.problem import (
     Array,
     Arrays,
@@ -44,6 +46,9 @@ class ConvpoolPeer:
     def prepare(self, case: Case, arrays: Arrays) -> Prepared | None:
         """See `Peer`."""
         module = importlib.import_module(self._module_name)
+        if isinstance(case.layer, Network):
+            training = TrainingStep(module, case.layer, case.layout, arrays.input)
+            return Prepared(training.step, training.to_numpy, preallocated=False)
         if isinstance(case.layer, ConvLayer):
             return self._prepare_conv(module, case, case.layer, arrays)
         if case.pass_ == "backward":

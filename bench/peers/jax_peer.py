@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.network import Network
 from bench.peers.base import Availability, Prepared, module_availability
 from bench.problem import (
     Array,
@@ -45,7 +46,7 @@ class JaxPeer:
         jax: Any = importlib.import_module("jax")
         jax.config.update("jax_enable_x64", True)
         jax.config.update("jax_platforms", "cpu")
-        function = _layer_function(jax, case)
+        function = None if isinstance(case.layer, Network) else _layer_function(jax, case, case.layer)
         if function is None or case.pass_ == "forward_indices":
             return None
         operands = [jax.device_put(array) for array in _operands(case, arrays)]
@@ -94,8 +95,7 @@ def _to_numpy(case: Case, result: Any) -> list[Array]:
     return [from_layout(array, case.layout)]
 
 
-def _layer_function(jax: Any, case: Case) -> Function | None:
-    layer = case.layer
+def _layer_function(jax: Any, case: Case, layer: ConvLayer | PoolLayer) -> Function | None:
     if isinstance(layer, ConvLayer):
         return None if layer.transposed else _conv_function(jax, case, layer)
     if layer.is_adaptive:

@@ -49,6 +49,7 @@ def _operator(case: Case) -> tuple[str, dict[str, Any]] | None:
     layer = case.layer
     if isinstance(layer, PoolLayer):
         return _pool_operator(layer)
+    assert isinstance(layer, ConvLayer)
     attributes = _window(layer) | {"dilations": per_dimension(layer.dilation, layer.rank), "group": layer.groups}
     return ("ConvTranspose" if layer.transposed else "Conv"), attributes
 

@@ -13,7 +13,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from bench.network import Network
 from bench.peers.base import Availability, Prepared, module_availability, thread_count
+from bench.peers.pytorch_training import TrainingStep
 from bench.problem import Array, Arrays, Case, ConvLayer, Pass, PoolLayer, per_dimension
 
 Tensor = Any
@@ -39,6 +41,9 @@ class PyTorchPeer:
         torch.set_num_threads(thread_count())
         torch.set_grad_enabled(False)
         convert = functools.partial(self._tensor, torch)
+        if isinstance(case.layer, Network):
+            training = TrainingStep(torch, case.layer, convert(arrays.input))
+            return Prepared(training.step, training.to_numpy, preallocated=False)
         if isinstance(case.layer, ConvLayer):
             return _prepare_conv(torch, case, case.layer, arrays, convert)
         if case.layer.rank == 1:
