@@ -14,6 +14,7 @@
 #include <sched.h>
 #endif
 
+#include "runtime/thread_pool.hpp"
 #include "runtime/workspace.hpp"
 
 namespace convpool {
@@ -114,12 +115,9 @@ void run_tasks(std::int64_t tasks, int workers, TaskFunction function, void* con
     for (std::int64_t task = 0; task < tasks; ++task) function(context, task, 0);
     return;
   }
-#ifdef _OPENMP
   watch_forks();
   pool_has_run.store(true, std::memory_order_relaxed);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(workers)
-  for (std::int64_t task = 0; task < tasks; ++task) function(context, task, omp_get_thread_num());
-#endif
+  ThreadPool::instance().run(tasks, workers, function, context);
 }
 
 }  // namespace detail

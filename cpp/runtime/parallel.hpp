@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "runtime/thread_pool.hpp"
+
 namespace convpool {
 
 // Threads a call uses when it names none: the thread-local override, else the process-wide setting, else
@@ -25,7 +27,6 @@ int worker_count(int requested_threads, std::int64_t tasks, std::int64_t work);
 std::string openmp_runtime();
 
 namespace detail {
-using TaskFunction = void (*)(void* context, std::int64_t task, int worker) noexcept;
 void run_tasks(std::int64_t tasks, int workers, TaskFunction function, void* context);
 }  // namespace detail
 
