@@ -22,20 +22,21 @@ class TrainingStep:
         self._labels = np.arange(len(images)) % network.output_shape[1]
         values = network.initial_values(str(images.dtype))
         self._parameters = [weight_to_layout(value, layout) if value.ndim > 2 else value for value in values]
-        self._gradients: list[Array | None] = []
+        self._gradients = [np.empty_like(parameter) for parameter in self._parameters]
+        largest = np.empty(max(parameter.size for parameter in self._parameters), images.dtype)
+        self._changes = [largest[: each.size].reshape(each.shape) for each in self._parameters]
         self._next = 0  # parameter
 
     def step(self) -> tuple[float, list[Array]]:
         """Return the loss, and the gradient of every parameter."""
-        self._gradients = [None] * len(self._parameters)
         self._next = 0
         scores, pullback = self._through(self._network.stages, self._images)
         loss, grad = self._cross_entropy(scores)
         pullback(grad)
-        gradients = [gradient for gradient in self._gradients if gradient is not None]
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter -= LEARNING_RATE * gradient
-        return loss, gradients
+        for parameter, gradient, change in zip(self._parameters, self._gradients, self._changes, strict=True):
+            np.multiply(gradient, LEARNING_RATE, out=change)
+            parameter -= change
+        return loss, self._gradients
 
     def to_numpy(self, result: Any) -> list[Array]:
         """Return all of a step in one row, channels first."""
@@ -91,9 +92,14 @@ class TrainingStep:
         options = {"stride": stage.stride, "padding": stage.padding, "layout": self._layout}
 
         def backward(grad: Array) -> Array | None:
-            needs = (first > 0, True, True)
-            gradients = self._module.conv_backward(grad, values, weight, needs=needs, **options)
-            self._gradients[first : first + 2] = gradients.weight, gradients.bias
+            gradients = self._module.conv_backward(
+                grad,
+                values,
+                weight,
+                needs=(first > 0, True, True),
+                out=(None, *self._gradients[first : first + 2]),
+                **options,
+            )
             return gradients.input  # type: ignore[no-any-return]
 
         return self._module.conv(values, weight, bias, **options), backward
@@ -102,7 +108,8 @@ class TrainingStep:
         first, weight, bias = self._take_parameters()
 
         def backward(grad: Array) -> Array:
-            self._gradients[first : first + 2] = values.T @ grad, grad.sum(axis=0)
+            np.matmul(values.T, grad, out=self._gradients[first])
+            np.sum(grad, axis=0, out=self._gradients[first + 1])
             return grad @ weight.T
 
         return values @ weight + bias, backward
