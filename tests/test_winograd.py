@@ -90,6 +90,11 @@ EXACT = [
     ("reflect", (2, 16, 9, 14), (16, 16, 3, 3), {"padding": ((2, 1), (1, 3)), "padding_mode": "reflect"}),
     ("replicate", (2, 16, 6, 13), (16, 16, 3, 3), {"padding": 3, "padding_mode": "replicate"}),
     ("circular", (1, 16, 10, 11), (16, 16, 3, 3), {"padding": 2, "padding_mode": "circular"}),
+    ("dilated", (2, 18, 21, 24), (17, 18, 3, 3), {"padding": 2, "dilation": 2}),
+    ("dilated_phases_of_several_lengths", (3, 16, 16, 37), (16, 16, 3, 3), {"padding": (5, 1), "dilation": (3, 5)}),
+    ("dilated_rows", (2, 33, 140), (16, 33, 3), {"padding": 4, "dilation": 4}),
+    ("dilated_volume", (2, 16, 6, 14, 15), (16, 16, 3, 3, 3), {"padding": 2, "dilation": (2, 2, 1)}),
+    ("dilated_reflect", (2, 16, 15, 26), (16, 16, 3, 3), {"padding": 4, "dilation": (2, 3), "padding_mode": "reflect"}),
     ("volume_circular", (1, 16, 4, 9, 8), (16, 16, 3, 3, 3), {"padding": 2, "padding_mode": "circular"}),
 ]
 

@@ -4,6 +4,20 @@
 
 namespace convpool {
 
+namespace {
+
+// The smallest distance from the first tap, 1 if there is no other.
+Index tap_distance(const Correlation& part, int axis, Index least) {
+  Index distance = 0;
+  for (const Tap& tap : part.taps) {
+    const Index each = tap.offset[axis] - least;
+    if (each > 0 && (distance == 0 || each < distance)) distance = each;
+  }
+  return std::max<Index>(distance, 1);
+}
+
+}  // namespace
+
 std::optional<TapCube> TapCube::find(const Correlation& part) {
   if (part.taps.empty()) return {};
   TapCube cube{};
@@ -14,7 +28,8 @@ std::optional<TapCube> TapCube::find(const Correlation& part) {
         std::minmax_element(part.taps.begin(), part.taps.end(),
                             [axis](const Tap& a, const Tap& b) { return a.offset[axis] < b.offset[axis]; });
     cube.least[axis] = least->offset[axis];
-    extent[axis] = most->offset[axis] - least->offset[axis] + 1;
+    cube.dilation[axis] = tap_distance(part, axis, cube.least[axis]);
+    extent[axis] = (most->offset[axis] - cube.least[axis]) / cube.dilation[axis] + 1;
   }
   cube.depth = extent[0];
   cube.height = extent[1];
@@ -23,7 +38,11 @@ std::optional<TapCube> TapCube::find(const Correlation& part) {
   cube.weight_offsets.assign(part.taps.size(), -1);
   for (const Tap& tap : part.taps) {
     Index place = 0;
-    for (int axis = 0; axis < kAxes; ++axis) place = place * extent[axis] + tap.offset[axis] - cube.least[axis];
+    for (int axis = 0; axis < kAxes; ++axis) {
+      const Index distance = tap.offset[axis] - cube.least[axis];
+      if (distance % cube.dilation[axis] != 0) return {};
+      place = place * extent[axis] + distance / cube.dilation[axis];
+    }
     cube.weight_offsets[static_cast<std::size_t>(place)] = tap.weight_offset;
   }
   const bool is_full =

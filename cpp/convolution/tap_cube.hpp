@@ -1,4 +1,4 @@
-// Taps that are neighbours: all of a box of source positions that is 3 wide, and 3 or 1 high.
+// Taps at regular distances: all of a box of source positions that is 3 wide, and 3 or 1 high.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,8 @@ namespace convpool {
 
 struct TapCube {
   static constexpr Index kSide = 3;
-  Index least[kAxes];  // source position of target position 0 through the first tap
+  Index least[kAxes];     // source position of target position 0 through the first tap
+  Index dilation[kAxes];  // distance of neighbouring taps
   Index depth, height;
   std::vector<Index> weight_offsets;  // [z][y][x]
 

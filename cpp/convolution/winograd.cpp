@@ -63,7 +63,7 @@ Problem<T> make_problem(const Correlation& part, const TapCube& cube, const Conv
   problem.chunk_depth = even_block(problem.depth, kPointDepth, lanes);
   problem.chunks = ceil_divide(problem.depth, problem.chunk_depth);
   problem.cut =
-      make_strip_cut(part.target, part.batch, transforms.y.outputs, transforms.x.outputs, wanted_tiles(problem));
+      make_strip_cut(part.target, cube, part.batch, transforms.y.outputs, transforms.x.outputs, wanted_tiles(problem));
   problem.row_block = even_block(part.rows, kPointRows, lanes);
   problem.row_blocks = ceil_divide(part.rows, problem.row_block);
   problem.weight_pitch = odd_lines<T>(problem.depth * kPointRows);
@@ -159,7 +159,7 @@ bool transform_strip(const Problem<T>& problem, const T* source, const Strip& st
   for (Index z = 0; z < problem.cube.depth; ++z)
     for (Index channel = 0; channel < part.channels; channel += lanes) {
       StripSource<T> values = problem.reader.read(
-          problem.kernels, problem.cut, strip, strip.z + problem.cube.least[0] + z,
+          problem.kernels, problem.cut, strip, strip.z + problem.cube.least[0] + z * problem.cube.dilation[0],
           source + channel * part.source.channel_stride, std::min(lanes, part.channels - channel), scratch.stage);
       const Index entry = z * problem.tap_depth + channel, chunk = entry / problem.chunk_depth;
       values.columns = scratch.columns;
@@ -205,7 +205,9 @@ void write_strip(const Problem<T>& problem, const Strip& strip, const T* product
   const bool is_staged = grid.channel_stride != 1;
   target += strip.batch * grid.batch_stride + strip.z * grid.axis_stride[0] + strip.y * grid.axis_stride[1] +
             strip.x * grid.axis_stride[2];
-  StripTarget<T> values{products,   problem.product_pitch, bias, target, grid.axis_stride[1], grid.axis_stride[2],
+  const Index row_pitch = problem.cut.y_step * grid.axis_stride[1];
+  const Index column_pitch = problem.cut.x_step * grid.axis_stride[2];
+  StripTarget<T> values{products,   problem.product_pitch, bias, target, row_pitch, column_pitch,
                         strip.rows, strip.columns,         lanes};
   if (is_staged) {
     values.target = stage;
@@ -214,11 +216,11 @@ void write_strip(const Problem<T>& problem, const Strip& strip, const T* product
   }
   problem.transforms.transform_products(values);
   if (!is_staged) return;
-  const bool is_dense = strip.columns == grid.axis_stride[1];
+  const bool is_dense = strip.columns == row_pitch && column_pitch == 1;
   const Index runs = is_dense ? 1 : strip.rows, pixels = is_dense ? strip.rows * strip.columns : strip.columns;
   for (Index run = 0; run < runs; ++run)
-    problem.kernels.move_block(lanes, pixels, stage + run * values.row_pitch, 1, vector,
-                               target + run * grid.axis_stride[1], grid.channel_stride, 1);
+    problem.kernels.move_block(lanes, pixels, stage + run * values.row_pitch, 1, vector, target + run * row_pitch,
+                               grid.channel_stride, column_pitch);
 }
 
 // Work is cut into (group, block of strips, range of row blocks). `weights` are those of the first row block.
@@ -237,10 +239,12 @@ void run_task(const Problem<T>& problem, const Task<T>& task, const T* source, c
   Index tiles = 0;
   for (Index index = task.first_strip; index < task.stop_strip; ++index) {
     const Strip strip = problem.cut.strip(part.target, index);
+    if (strip.tiles == 0) continue;
     const bool strip_is_small = transform_strip(problem, source, strip, tiles, scratch);
     if (task.first_row_block == 0) is_small[index] = strip_is_small;
     tiles += strip.tiles;
   }
+  if (tiles == 0) return;
   for (Index block = task.first_row_block; block < task.stop_row_block; ++block) {
     const Index row = block * problem.row_block, rows = std::min(problem.row_block, part.rows - row);
     const Index first_row = task.group * part.rows + row;
@@ -251,7 +255,7 @@ void run_task(const Problem<T>& problem, const Task<T>& task, const T* source, c
     const T* products = scratch.products;
     for (Index index = task.first_strip; index < task.stop_strip; ++index) {
       const Strip strip = problem.cut.strip(part.target, index);
-      for (Index first = 0; first < rows; first += lanes)
+      for (Index first = 0; first < rows && strip.tiles > 0; first += lanes)
         write_strip(problem, strip, products + first, scratch.bias + first, std::min(lanes, rows - first),
                     target + (first_row + first) * part.target.channel_stride, scratch.stage);
       products += strip.tiles * kProductPitch;
@@ -292,7 +296,11 @@ Index winograd_work(const Correlation& part, const TapCube& cube, Index outputs,
   constexpr Index kTilesOfWeight = 32;
   const Index height = cube.height == 1 ? 1 : outputs;
   const Index points = (outputs + TapCube::kSide - 1) * (height + cube.height - 1);
-  const Index image_tiles = ceil_divide(part.target.extent[1], height) * ceil_divide(part.target.extent[2], outputs);
+  const auto tiles_along = [&](int axis, Index tile) {
+    const Index extent = part.target.extent[axis], step = cube.dilation[axis];
+    return std::min(step, extent) * ceil_divide(ceil_divide(extent, step), tile);
+  };
+  const Index image_tiles = tiles_along(1, height) * tiles_along(2, outputs);
   const Index tiles = part.batch * part.target.extent[0] * image_tiles;
   return points * (tiles + (pass == ConvPass::grad_weight ? 0 : kTilesOfWeight));
 }

@@ -43,7 +43,7 @@ Problem<T> make_problem(const Correlation& part, const TapCube& cube, const Conv
   Problem<T> problem{part, kernels, transforms, cube, {}, {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   const Index lanes = kernels.lanes;
   problem.points = transforms.y.points * transforms.x.points;
-  problem.cut = make_strip_cut(part.target, part.batch, transforms.y.outputs, transforms.x.outputs,
+  problem.cut = make_strip_cut(part.target, cube, part.batch, transforms.y.outputs, transforms.x.outputs,
                                kWantedTiles * 36 / problem.points);
   problem.source = {part.source,   part.padding_mode,   cube.least[1],
                     cube.least[2], transforms.y.points, transforms.x.taps - 1};
@@ -122,8 +122,8 @@ bool transform_strip(const Problem<T>& problem, const Place& place, const T* sou
     return is_small;
   };
   return transform(problem.source, problem.transforms.transform_source, source,
-                   strip.z + problem.cube.least[0] + place.z, place.channels, scratch.source, problem.tile_pitch,
-                   problem.source_pitch) &
+                   strip.z + problem.cube.least[0] + place.z * problem.cube.dilation[0], place.channels, scratch.source,
+                   problem.tile_pitch, problem.source_pitch) &
          transform(problem.gradient, problem.transforms.transform_gradient, grad_output, strip.z, place.rows,
                    scratch.gradient, kProductPitch, problem.gradient_pitch);
 }
@@ -157,10 +157,10 @@ bool run_task(const Problem<T>& problem, const Place& place, const T* source, co
     Index tiles = 0;
     for (Index index = problem.cut.first_strip(block); index < problem.cut.first_strip(block + 1); ++index) {
       const Strip strip = problem.cut.strip(part.target, index);
-      is_small &= transform_strip(problem, place, source, grad_output, strip, tiles, scratch);
+      if (strip.tiles > 0) is_small &= transform_strip(problem, place, source, grad_output, strip, tiles, scratch);
       tiles += strip.tiles;
     }
-    multiply_points(problem, place, tiles, scratch);
+    if (tiles > 0) multiply_points(problem, place, tiles, scratch);
   }
   PointWeights<T> weights{};
   for (Index tap = 0; tap < problem.cube.plane_taps(); ++tap) weights.offsets[tap] = tap * problem.row_block;

@@ -3,17 +3,21 @@
 #pragma once
 
 #include "convolution/correlation.hpp"
+#include "convolution/tap_cube.hpp"
 #include "runtime/workspace.hpp"
 
 namespace convpool {
 
-// Some tiles of one tile row; `rows` and `columns` of their pixels exist.
+// Some tiles of one tile row; `rows` and `columns` of their pixels exist. (y, x) is the first one's place in the
+// target.
 struct Strip {
   Index batch, z, y, x, tiles, rows, columns;
 };
 
 struct StripCut {
   Index tile_height, tile_width;  // in pixels of the target
+  Index y_step, x_step;           // from pixel to pixel of a tile: the dilation of the taps
+  Index y_phases, x_phases;       // pixels that are steps apart form one phase
   Index tile_rows, row_strips, strip_tiles;
   Index strips;  // of the whole batch
   Index block_strips, blocks;
@@ -23,8 +27,9 @@ struct StripCut {
   Strip strip(const Grid& target, Index index) const noexcept;
 };
 
-// A block has about as many tiles as wanted, and at least one strip.
-StripCut make_strip_cut(const Grid& target, Index batch, Index tile_height, Index tile_width, Index wanted_tiles);
+// A block has about as many tiles as wanted, and at least one strip. Strips of later phases may be empty.
+StripCut make_strip_cut(const Grid& target, const TapCube& cube, Index batch, Index tile_height, Index tile_width,
+                        Index wanted_tiles);
 
 // Reads strips of an array: the pixels under the windows of a strip's tiles, or the pixels of the tiles themselves.
 struct StripReader {
