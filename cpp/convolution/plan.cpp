@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "convolution/convolution.hpp"
+#include "convolution/channel_sums.hpp"
 #include "convolution/depthwise_planes.hpp"
 #include "convolution/lanes.hpp"
 #include "convolution/output_lanes.hpp"
@@ -222,10 +223,10 @@ void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, co
 }
 
 template <class T>
-void correlate_gradients(const Correlation& part, const T* source, const T* grad_output, T* grad_weight, T* grad_bias,
+void correlate_gradients(const Correlation& part, const T* source, const T* grad_output, T* grad_weight,
                          const ConvOptions& options) {
   choose<T>(part, ConvPass::grad_weight, options.precision)
-      .grad_weight(selected_kernels(), part, source, grad_output, grad_weight, grad_bias, options.num_threads);
+      .grad_weight(selected_kernels(), part, source, grad_output, grad_weight, nullptr, options.num_threads);
 }
 
 }  // namespace
@@ -250,14 +251,16 @@ void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T
 template <class T>
 void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight, T* grad_bias,
                       const ConvOptions& options) {
-  correlate_gradients(forward_correlation(geometry), input, grad_output, grad_weight, grad_bias, options);
+  if (grad_weight != nullptr)
+    correlate_gradients(forward_correlation(geometry), input, grad_output, grad_weight, options);
+  if (grad_bias != nullptr) sum_channels(geometry.output, grad_output, grad_bias, options.num_threads);
 }
 
 template <class T>
 void sum_channels(const Extents& extents, const T* values, T* sums, int num_threads) {
   const KernelTable* table = selected_kernels();
-  const auto gradients = table == nullptr ? reference::correlate_grad_weight<T> : packed_grad_weight<T>;
-  gradients(table, channel_sums(extents), nullptr, values, nullptr, sums, num_threads);
+  if (table != nullptr) return add_channels(*table, extents, values, sums, num_threads);
+  reference::correlate_grad_weight<T>(table, channel_sums(extents), nullptr, values, nullptr, sums, num_threads);
 }
 
 namespace {

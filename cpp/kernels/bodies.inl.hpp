@@ -3,6 +3,7 @@
 #include "kernels/lanes.inl.hpp"
 #include "kernels/partial.inl.hpp"
 #include "kernels/moves.inl.hpp"
+#include "kernels/channel_sums.inl.hpp"
 #include "kernels/row_convolution.inl.hpp"
 #include "kernels/winograd_points.inl.hpp"
 #include "kernels/winograd.inl.hpp"

@@ -180,6 +180,8 @@ struct ConvKernels {
   // one side runs along rows and the other along columns.
   void (*move_block)(Index rows, Index columns, const T* source, Index source_row, Index source_column, T* target,
                      Index target_row, Index target_column);
+  T (*sum_run)(const T* values, Index count);
+  void (*add_rows)(const T* rows, Index count, Index columns, T* sums);  // to the sums of the columns
   PointKernels<T> winograd;
 };
 
