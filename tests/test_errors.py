@@ -43,6 +43,8 @@ VALID = {
     },
     "conv_output_shape": {"input_shape": X.shape, "weight_shape": W.shape, "groups": 2},
     "conv_plan": {"input_shape": X.shape, "weight_shape": W.shape, "groups": 2},
+    "prepare_weight": {"weight": W, "input_shape": X.shape, "groups": 2},
+    "prepare_transpose_weight": {"weight": W, "input_shape": G.shape, "groups": 2},
     "conv_transpose_output_shape": {"input_shape": G.shape, "weight_shape": W.shape, "groups": 2},
     "pool_output_shape": {"input_shape": X.shape, "kernel_size": 2},
     "window_geometry": {"input_shape": X.shape, "kernel_size": 2},
@@ -248,7 +250,7 @@ def prefilled_out(function):
 def shown(value):
     """What the message must hold of a bad value."""
     if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
-        numbers = [f"got {value.flat[i]}" for i in range(value.size)]
+        numbers = [f"got {number}" for number in (*value.flat, *value.shape)]
         mismatch = "got shape"  # two arrays that do not fit: the message may show either
         return [str(value.dtype), str(value.shape), repr(value)[:40], f"{value.ndim} dimensions", mismatch, *numbers]
     if isinstance(value, np.ma.MaskedArray):

@@ -116,6 +116,8 @@ std::string_view to_text(const char* function, const char* parameter, py::handle
   reject(function, parameter, "a str of valid characters", printed(value));
 }
 
+const char* name_of(Layout layout) { return layout == Layout::channels_first ? "channels_first" : "channels_last"; }
+
 Layout to_layout(const char* function, py::handle value) {
   const std::string_view text = to_text(function, "layout", value);
   if (text == "channels_first") return Layout::channels_first;

@@ -29,6 +29,7 @@ bool to_bool(const char* function, const char* parameter, py::handle value);
 double to_real(const char* function, const char* parameter, py::handle value);
 std::string_view to_text(const char* function, const char* parameter, py::handle value);  // lives as long as value
 Layout to_layout(const char* function, py::handle value);
+const char* name_of(Layout layout);
 PaddingMode to_padding_mode(const char* function, py::handle value);
 int to_thread_count(const char* function, py::handle value);  // None: 0
 Shape to_shape(const char* function, const char* parameter, py::handle value);

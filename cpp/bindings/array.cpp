@@ -121,6 +121,13 @@ py::array new_array(py::dtype dtype, const Shape& shape) {
   return py::reinterpret_steal<py::array>(array);
 }
 
+py::array read_only_copy(const ArrayArgument& argument) {
+  py::array copy = new_array(argument.array().dtype(), argument.shape());
+  if (npy_api::get().PyArray_CopyInto_(copy.ptr(), argument.array().ptr()) < 0) throw py::error_already_set();
+  copy.attr("setflags")(py::arg("write") = false);
+  return copy;
+}
+
 py::array make_output(const char* function, const char* parameter, py::handle out, const Shape& shape,
                       const py::dtype& dtype, std::initializer_list<const ArrayArgument*> inputs) {
   if (out.is_none()) return new_array(dtype, shape);

@@ -59,6 +59,9 @@ class ArrayArgument {
 // A fresh C-contiguous array, its elements not set.
 py::array new_array(py::dtype dtype, const Shape& shape);
 
+// A fresh C-contiguous array with the same values, read-only.
+py::array read_only_copy(const ArrayArgument& argument);
+
 // A fresh array, or `out` after it was checked against shape, dtype, contiguity and overlap with the inputs.
 py::array make_output(const char* function, const char* parameter, py::handle out, const Shape& shape,
                       const py::dtype& dtype, std::initializer_list<const ArrayArgument*> inputs);

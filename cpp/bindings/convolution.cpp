@@ -2,8 +2,7 @@
 
 #include <array>
 
-#include "bindings/array.hpp"
-#include "bindings/function.hpp"
+#include "bindings/convolution_arguments.hpp"
 #include "bindings/module.hpp"
 #include "geometry/error.hpp"
 #include "runtime/isa.hpp"
@@ -34,26 +33,6 @@ struct Bias {
   // make_output skips overlap tests against the weight twice where there is no bias.
   const ArrayArgument* or_else(const ArrayArgument& other) const { return array ? &*array : &other; }
 };
-
-Precision to_precision(const char* function, py::handle value) {
-  const std::string_view text = to_text(function, "precision", value);
-  if (text == "highest") return Precision::highest;
-  if (text == "high") return Precision::high;
-  if (text == "medium") return Precision::medium;
-  reject(function, "precision", R"("highest", "high" or "medium")", printed(value));
-}
-
-ConvOptions to_options(const char* function, py::handle precision, py::handle num_threads) {
-  return {to_precision(function, precision), to_thread_count(function, num_threads)};
-}
-
-TransposedArguments to_transposed(const char* function, py::handle output_padding, py::handle output_size, int rank) {
-  TransposedArguments transposed;
-  transposed.output_padding = to_triple(function, "output_padding", output_padding, rank);
-  transposed.has_output_size = !output_size.is_none();
-  if (transposed.has_output_size) transposed.output_size = to_triple(function, "output_size", output_size, rank);
-  return transposed;
-}
 
 std::array<bool, 3> to_needs(const char* function, py::handle needs) {
   const char* rule = "a tuple of 3 bools (input, weight, bias)";
@@ -90,7 +69,9 @@ Object conv(Handle input_object, Handle weight_object, Handle bias_object, Handl
   const char* function = "conv";
   const Layout order = to_layout(function, layout);
   const ConvOptions options = to_options(function, precision, num_threads);
-  ArrayArgument input(function, "input", input_object), weight(function, "weight", weight_object);
+  ArrayArgument input(function, "input", input_object);
+  WeightArgument weight_argument(function, weight_object, order, layout);
+  ArrayArgument& weight = weight_argument.array;
   input.require_float(function);
   weight.require_type(function, input);
   const int rank = spatial_rank(function, "input", input.shape().size());
@@ -108,6 +89,7 @@ Object conv(Handle input_object, Handle weight_object, Handle bias_object, Handl
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const py::gil_scoped_release nogil;
+    const PreparedScope prepared(weight_argument.prepared());
     conv_forward<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, options);
   });
   return std::move(output);
@@ -119,7 +101,9 @@ Object conv_transpose(Handle input_object, Handle weight_object, Handle bias_obj
   const char* function = "conv_transpose";
   const Layout order = to_layout(function, layout);
   const ConvOptions options = to_options(function, precision, num_threads);
-  ArrayArgument input(function, "input", input_object), weight(function, "weight", weight_object);
+  ArrayArgument input(function, "input", input_object);
+  WeightArgument weight_argument(function, weight_object, order, layout);
+  ArrayArgument& weight = weight_argument.array;
   input.require_float(function);
   weight.require_type(function, input);
   const int rank = spatial_rank(function, "input", input.shape().size());
@@ -136,6 +120,7 @@ Object conv_transpose(Handle input_object, Handle weight_object, Handle bias_obj
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
     const py::gil_scoped_release nogil;
+    const PreparedScope prepared(weight_argument.prepared());
     conv_grad_input<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, options);
   });
   return std::move(output);
@@ -243,6 +228,16 @@ void require_listable(const char* function, const Shape& weight_shape, std::int6
   if (taps > kMostTaps) reject(function, "weight_shape", "of at most 2**22 taps", "shape " + to_string(weight_shape));
 }
 
+// The shape of a weight, or of one that was prepared for the layout and type of the call.
+Shape to_weight_shape(const char* function, Handle value, const PreparedArray* prepared, Layout layout,
+                      Handle given_layout, ElementType type, Handle given_type) {
+  if (prepared == nullptr) return to_shape(function, "weight_shape", value);
+  require_layout(function, *prepared, layout, given_layout);
+  const ArrayArgument copy(function, "weight_shape", prepared->copy);
+  if (!(copy.type() == type)) reject(function, "dtype", "that of the prepared weight", printed(given_type));
+  return copy.shape();
+}
+
 // (algorithm, isa, scratch_bytes)
 Object conv_plan(Handle input_shape, Handle weight_shape, Handle stride, Handle padding, Handle dilation, Handle groups,
                  Handle pass, Handle padding_mode, Handle precision, Handle layout, Handle dtype, Handle num_threads) {
@@ -252,7 +247,8 @@ Object conv_plan(Handle input_shape, Handle weight_shape, Handle stride, Handle 
   const ConvPass wanted = to_pass(function, pass);
   const ElementType type = to_float_type(function, dtype);
   const Shape input = to_shape(function, "input_shape", input_shape);
-  const Shape weight = to_shape(function, "weight_shape", weight_shape);
+  const PreparedArray* prepared = find_prepared(weight_shape);
+  const Shape weight = to_weight_shape(function, weight_shape, prepared, order, layout, type, dtype);
   const int rank = spatial_rank(function, "input_shape", input.size());
   WindowArguments window = to_conv_window(function, rank, stride, padding, dilation);
   window.padding_mode = to_padding_mode(function, padding_mode);
@@ -260,7 +256,10 @@ Object conv_plan(Handle input_shape, Handle weight_shape, Handle stride, Handle 
       make_conv_geometry(function, input, weight, window, to_integer(function, "groups", groups), order);
   require_listable(function, weight, geometry.kernel_taps());
   ConvPlan plan{};
-  with_float(type, [&](auto zero) { plan = convpool::conv_plan<decltype(zero)>(geometry, wanted, options); });
+  with_float(type, [&](auto zero) {
+    plan = convpool::conv_plan<decltype(zero)>(geometry, wanted, options,
+                                               prepared == nullptr ? nullptr : prepared->packed.get());
+  });
   return py::make_tuple(plan.algorithm, selected_isa(), plan.scratch_bytes);
 }
 

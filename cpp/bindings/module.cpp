@@ -21,6 +21,7 @@ PYBIND11_MODULE(_core, module) {
   convpool::bindings::bind_geometry(module);
   convpool::bindings::bind_max_pooling(module);
   convpool::bindings::bind_pool_numbering(module);
+  convpool::bindings::bind_prepared_weight(module);
   convpool::bindings::bind_runtime(module);
   convpool::bindings::bind_sum_pooling(module);
 }

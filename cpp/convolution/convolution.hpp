@@ -5,6 +5,9 @@
 // output has one order of summation, whatever the number of threads.
 #pragma once
 
+#include <memory>
+
+#include "convolution/packed_weights.hpp"
 #include "geometry/conv_geometry.hpp"
 
 namespace convpool {
@@ -40,14 +43,21 @@ void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const 
 template <class T>
 void sum_channels(const Extents& extents, const T* values, T* sums, int num_threads);
 
-// What serves a pass with the chosen kernels, and the scratch memory of the call. "fill": no element is read by a
-// window.
+// What serves a pass with the chosen kernels, and the scratch memory of the call, with a prepared weight if one is
+// given. "fill": no element is read by a window.
 struct ConvPlan {
   const char* algorithm;
   std::size_t scratch_bytes;
 };
 
 template <class T>
-ConvPlan conv_plan(const ConvGeometry& geometry, ConvPass pass, const ConvOptions& options);
+ConvPlan conv_plan(const ConvGeometry& geometry, ConvPass pass, const ConvOptions& options,
+                   const PreparedWeight* prepared);
+
+// What conv_forward or conv_grad_input packs of `weight`, which must stay where it is. A PreparedScope hands it to
+// calls.
+template <class T>
+std::unique_ptr<const PreparedWeight> prepare_weight(const ConvGeometry& geometry, ConvPass pass, const T* weight,
+                                                     const ConvOptions& options);
 
 }  // namespace convpool

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "convolution/lane_cut.hpp"
+#include "convolution/packed_weights.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -191,14 +192,15 @@ void run_jobs(const KernelTable& table, const std::vector<Correlation>& parts, c
     packed_elements += jobs.back().packed_elements();
     work += jobs.back().channels() * part.pixels() * (part.depth() / 16 + 1);
   }
-  const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
-  T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs) pack_weights_of(job, weight, packed + job.packed_offset);
+  PackedWeights<T> packed(PackedForm::lanes, kernels, parts, weight);
+  packed.pack(packed_elements, [&](T* memory) {
+    for (const Job& job : jobs) pack_weights_of(job, weight, memory + job.packed_offset);
+  });
 
   const LaneTarget whole(parts);
   const LaneCut cut(parts.front(), jobs.front().window, whole.is_whole ? static_cast<Index>(parts.size()) : 1,
                     kernels.lanes, sizeof(T));
-  const Call<T> call{kernels, jobs, cut, whole, source, packed, bias, target};
+  const Call<T> call{kernels, jobs, cut, whole, source, packed.data(), bias, target};
   const Index at_once = call.boxes_at_once(), tasks = ceil_divide(call.boxes(), at_once);
   const int workers = worker_count(num_threads, tasks, work);
   Scratch<T> scratch;

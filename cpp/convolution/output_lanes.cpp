@@ -1,6 +1,9 @@
 #include "convolution/output_lanes.hpp"
 
+#include <algorithm>
+
 #include "convolution/output_lane_cut.hpp"
+#include "convolution/packed_weights.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -18,8 +21,8 @@ struct Call {
   const ConvKernels<T>& kernels;
   const OutputLaneCut& cut;
   const T* source;
-  T* weights;  // [group][block][entry][width]
-  T* bias;     // [group][block][width]
+  const T* weights;  // [group][block][entry][width]
+  const T* bias;     // [group][block][width]
   T* target;
 
   Index packed_rows() const { return cut.blocks * cut.width; }  // output channels of a group
@@ -30,20 +33,25 @@ struct Call {
 };
 
 template <class T>
-void pack_block(const Call<T>& call, Index group, Index block, const T* weight, const T* bias) noexcept {
-  const Correlation& part = call.cut.part;
-  const Index width = call.cut.width, channels = call.cut.channels_of(block),
-              first = group * call.packed_rows() + block * width;
-  T* target = call.weights + first * call.cut.depth();
+void pack_block(const OutputLaneCut& cut, Index group, Index block, const T* weight, T* packed) noexcept {
+  const Correlation& part = cut.part;
+  const Index width = cut.width, channels = cut.channels_of(block);
   weight += group * part.weight_group_stride + block * width * part.weight_row_stride;
-  for (const Index offset : call.cut.weight_offsets) {
+  for (const Index offset : cut.weight_offsets) {
     for (Index lane = 0; lane < width; ++lane)
-      target[lane] = lane < channels ? weight[offset + lane * part.weight_row_stride] : T{0};
-    target += width;
+      packed[lane] = lane < channels ? weight[offset + lane * part.weight_row_stride] : T{0};
+    packed += width;
   }
-  for (Index lane = 0; lane < width; ++lane)
-    call.bias[first + lane] =
-        bias != nullptr && lane < channels ? bias[group * part.rows + block * width + lane] : T{0};
+}
+
+// Zeros where there is none.
+template <class T>
+void pack_bias(const OutputLaneCut& cut, const T* bias, T* packed) noexcept {
+  const Index rows = cut.part.rows, packed_rows = cut.blocks * cut.width;
+  std::fill_n(packed, cut.part.groups * packed_rows, T{0});
+  if (bias == nullptr) return;
+  for (Index group = 0; group < cut.part.groups; ++group)
+    std::copy_n(bias + group * rows, rows, packed + group * packed_rows);
 }
 
 // How many pixels a kernel should take of a row: few calls and few pixels done twice.
@@ -131,11 +139,15 @@ void run_part(const KernelTable& table, const Correlation& part, const T* source
   const ConvKernels<T>& kernels = conv_kernels<T>(table);
   const OutputLaneCut cut(part, kernels.lanes, kernels.output_lane.most_vectors, sizeof(T));
   const Index packed_rows = part.groups * cut.blocks * cut.width;
-  const Workspace packed(1, static_cast<std::size_t>(packed_rows * (cut.depth() + 1)) * sizeof(T));
-  T* weights = reinterpret_cast<T*>(packed.of(0));
-  const Call<T> call{kernels, cut, source, weights, weights + packed_rows * cut.depth(), target};
-  for (Index group = 0; group < part.groups; ++group)
-    for (Index block = 0; block < cut.blocks; ++block) pack_block(call, group, block, weight, bias);
+  PackedWeights<T> packed(PackedForm::output_lanes, kernels, part, weight);
+  packed.pack(packed_rows * cut.depth(), [&](T* memory) {
+    for (Index group = 0; group < part.groups; ++group)
+      for (Index block = 0; block < cut.blocks; ++block)
+        pack_block(cut, group, block, weight, memory + (group * cut.blocks + block) * cut.width * cut.depth());
+  });
+  const Workspace packed_bias(1, static_cast<std::size_t>(packed_rows) * sizeof(T));
+  pack_bias(cut, bias, reinterpret_cast<T*>(packed_bias.of(0)));
+  const Call<T> call{kernels, cut, source, packed.data(), reinterpret_cast<const T*>(packed_bias.of(0)), target};
 
   const Index task_groups = cut.shares_tile() ? part.groups : 1, tasks = cut.boxes() * (part.groups / task_groups);
   const int workers =

@@ -11,11 +11,12 @@ namespace convpool {
 static constexpr Index kChannelsAtOnce = 16;
 
 template <class T>
-void pack_output_bias(const OutputTiles& tiles, const T* bias, Index tile, T* packed) noexcept {
+void pack_output_bias(const OutputTiles& tiles, Index groups, const T* bias, T* packed) noexcept {
   const Index count = std::min(tiles.lanes, tiles.channels);
-  std::fill(packed, packed + tiles.vectors_of(tile) * tiles.lanes, T{0});
-  for (Index v = 0; v < tiles.vectors_of(tile) && bias != nullptr; ++v)
-    std::copy_n(bias + tiles.column(tiles.first_vector(tile) + v), count, packed + v * tiles.lanes);
+  std::fill_n(packed, groups * tiles.packed_elements(1), T{0});
+  for (Index group = 0; group < groups && bias != nullptr; ++group, bias += tiles.channels)
+    for (Index vector = 0; vector < tiles.vectors; ++vector, packed += tiles.lanes)
+      std::copy_n(bias + tiles.column(vector), count, packed);
 }
 
 template <class T>
@@ -37,33 +38,31 @@ void pack_output_depth(const Correlation& part, const OutputTiles& tiles, const 
 
 template <class T>
 void pack_output_tiles(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
-                       const T* weight, const T* bias, T* packed, int num_threads) {
+                       const T* weight, T* packed, int num_threads) {
   const Index group_elements = tiles.packed_elements(part.depth());
   const int workers = worker_count(num_threads, part.groups * tiles.tiles, part.groups * group_elements);
   parallel_for(part.groups * tiles.tiles, workers, [&](Index task, int) {
     const Index group = task / tiles.tiles, tile = task % tiles.tiles;
     T* target = packed + group * group_elements + tiles.packed_offset(tile, part.depth());
-    pack_output_bias(tiles, bias == nullptr ? nullptr : bias + group * part.rows, tile, target);
-    T* depth = target + tiles.vectors_of(tile) * tiles.lanes;
     for (Index channel = 0; channel < part.channels; channel += kChannelsAtOnce)
       for (Index tap = 0; tap < static_cast<Index>(part.taps.size()); ++tap) {
         const Index first = tap * part.channels + channel;
         const Index stop = first + std::min(kChannelsAtOnce, part.channels - channel);
         pack_output_depth(part, tiles, kernels, weight + group * part.weight_group_stride, tile, first, stop,
-                          depth + first * tiles.vectors_of(tile) * tiles.lanes);
+                          target + first * tiles.vectors_of(tile) * tiles.lanes);
       }
   });
 }
 
-template void pack_output_tiles(const Correlation&, const OutputTiles&, const ConvKernels<float>&, const float*,
-                                const float*, float*, int);
+template void pack_output_tiles(const Correlation&, const OutputTiles&, const ConvKernels<float>&, const float*, float*,
+                                int);
 template void pack_output_depth(const Correlation&, const OutputTiles&, const ConvKernels<float>&, const float*, Index,
                                 Index, Index, float*) noexcept;
-template void pack_output_bias(const OutputTiles&, const float*, Index, float*) noexcept;
+template void pack_output_bias(const OutputTiles&, Index, const float*, float*) noexcept;
 template void pack_output_depth(const Correlation&, const OutputTiles&, const ConvKernels<double>&, const double*,
                                 Index, Index, Index, double*) noexcept;
-template void pack_output_bias(const OutputTiles&, const double*, Index, double*) noexcept;
+template void pack_output_bias(const OutputTiles&, Index, const double*, double*) noexcept;
 template void pack_output_tiles(const Correlation&, const OutputTiles&, const ConvKernels<double>&, const double*,
-                                const double*, double*, int);
+                                double*, int);
 
 }  // namespace convpool

@@ -21,22 +21,22 @@ struct OutputTiles {
   Index first_column(Index tile) const noexcept { return column(first_vector(tile)); }
   Index stop_column(Index tile) const noexcept { return std::min(first_vector(tile + 1) * lanes, channels); }
 
-  // Packed weights: for each tile [1 + depth][vectors * lanes], of which the first row is the bias.
-  Index packed_elements(Index depth) const noexcept { return vectors * lanes * (1 + depth); }
-  Index packed_offset(Index tile, Index depth) const noexcept { return first_vector(tile) * lanes * (1 + depth); }
+  // Packed weights: for each tile [depth][vectors * lanes]. A packed bias is a row of them.
+  Index packed_elements(Index depth) const noexcept { return vectors * lanes * depth; }
+  Index packed_offset(Index tile, Index depth) const noexcept { return first_vector(tile) * lanes * depth; }
 };
 
-// All groups, one after the other. bias may be null: zeros.
+// All groups, one after the other.
 template <class T>
 void pack_output_tiles(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
-                       const T* weight, const T* bias, T* packed, int num_threads);
+                       const T* weight, T* packed, int num_threads);
 
-// Depth entries [first, stop) of one tile, [stop - first][vectors * lanes], and its bias, [vectors * lanes]. `weight`
-// and `bias` are the group's.
+// Depth entries [first, stop) of one tile of the group that `weight` is: [stop - first][vectors * lanes].
 template <class T>
 void pack_output_depth(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
                        const T* weight, Index tile, Index first, Index stop, T* packed) noexcept;
+// All groups, one after the other. bias may be null: zeros.
 template <class T>
-void pack_output_bias(const OutputTiles& tiles, const T* bias, Index tile, T* packed) noexcept;
+void pack_output_bias(const OutputTiles& tiles, Index groups, const T* bias, T* packed) noexcept;
 
 }  // namespace convpool

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "convolution/job_list.hpp"
+#include "convolution/packed_weights.hpp"
 #include "convolution/panel.hpp"
 #include "convolution/weight_tiles.hpp"
 #include "runtime/parallel.hpp"
@@ -128,10 +129,11 @@ void run_packed(const KernelTable* table, const std::vector<Correlation>& parts,
     work += packed_weight_elements(*job.part) * job.part->pixels() / 16;
     most_rows = std::max(most_rows, job.task_rows);
   }
-  const Workspace packed_memory(
-      1, static_cast<std::size_t>(jobs.back().packed_offset + packed_weight_elements(*jobs.back().part)) * sizeof(T));
-  T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs) pack_weights(*job.part, job.tiles.tile_rows, weight, packed + job.packed_offset, threads);
+  PackedWeights<T> packed(PackedForm::packed_tiles, kernels, parts, weight);
+  packed.pack(jobs.back().packed_offset + packed_weight_elements(*jobs.back().part), [&](T* memory) {
+    for (const Job& job : jobs)
+      pack_weights(*job.part, job.tiles.tile_rows, weight, memory + job.packed_offset, threads);
+  });
 
   const int workers = worker_count(threads, tasks, work);
   const auto carve = [most_rows](Carver carver, T*& panel, T*& result) {
@@ -145,7 +147,7 @@ void run_packed(const KernelTable* table, const std::vector<Correlation>& parts,
     T *worker_panel, *worker_result;
     carve(Carver(scratch.of(worker)), worker_panel, worker_result);
     const Job& job = job_of(jobs, task);
-    run_task(job, kernels, source, packed, bias, target, task - job.first_task, worker_panel, worker_result);
+    run_task(job, kernels, source, packed.data(), bias, target, task - job.first_task, worker_panel, worker_result);
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include "convolution/job_list.hpp"
 #include "convolution/output_tiles.hpp"
+#include "convolution/packed_weights.hpp"
 #include "convolution/pixel_stage.hpp"
 #include "convolution/pixel_tiles.hpp"
 #include "runtime/parallel.hpp"
@@ -67,7 +68,7 @@ struct Job {
   Index tasks() const { return part->groups * cut.boxes() * tile_tasks; }
   Index packed_elements() const { return packs_ahead ? part->groups * tiles.packed_elements(part->depth()) : 0; }
   Index piece_elements() const {
-    return packs_ahead ? 0 : ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes * (1 + kDepthChunk);
+    return packs_ahead ? 0 : ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes * kDepthChunk;
   }
   Index stage_elements() const {
     Index most = 0;
@@ -98,7 +99,7 @@ PixelCut make_cut(const Correlation& part, std::size_t element_bytes) {
 }
 
 template <class T>
-Job make_job(const Correlation& part, const ConvKernels<T>& kernels, int threads) {
+Job make_job(const Correlation& part, const ConvKernels<T>& kernels, bool keeps_packed, int threads) {
   Job job{&part,
           make_cut(part, sizeof(T)),
           {},
@@ -121,7 +122,7 @@ Job make_job(const Correlation& part, const ConvKernels<T>& kernels, int threads
   const Index tile_columns = ceil_divide(job.tiles.vectors, job.tiles.tiles) * kernels.lanes;
   job.block_tiles = job.is_direct ? job.tiles.tiles : std::max<Index>(1, kMostBlockColumns / tile_columns);
   const bool has_runs = part.weight_row_stride == 1 || part.weight_channel_stride == 1;
-  job.packs_ahead = job.cut.boxes() > kFewBoxes || !has_runs;
+  job.packs_ahead = keeps_packed || job.cut.boxes() > kFewBoxes || !has_runs;
   const Index other_tasks = std::max<Index>(1, part.groups * job.cut.boxes());
   const Index cuts = std::min(job.tiles.tiles, ceil_divide(3 * static_cast<Index>(threads), other_tasks));
   job.task_tiles = ceil_divide(job.tiles.tiles, cuts);
@@ -154,7 +155,7 @@ struct Scratch {
   }
 };
 
-// Weights and bias of one group: packed, or as they were given.
+// Of one group: weights packed, or as they were given, and the packed bias.
 template <class T>
 struct Weights {
   const T *packed, *weight, *bias;
@@ -169,7 +170,6 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
   const Index rows = kernels.pixel_rows[vectors - 1];
   const T* packed =
       job.packs_ahead ? weights.packed + job.tiles.packed_offset(tile, job.part->depth()) : scratch.weights;
-  if (!job.packs_ahead) pack_output_bias(job.tiles, weights.bias, tile, scratch.weights);
   PixelTile<T> call{};
   call.column = job.tiles.first_column(tile) - base;
   call.last_column = job.tiles.column(job.tiles.first_vector(tile + 1) - 1) - base;
@@ -177,11 +177,11 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
     call.offsets = group.offsets.data() + piece.first_segment;
     call.segments = piece.segments;
     call.length = piece.length;
-    call.weights = packed + (job.packs_ahead ? 1 + piece.depth : 1) * width;
+    call.weights = packed + (job.packs_ahead ? piece.depth * width : 0);
     if (!job.packs_ahead)
       pack_output_depth(*job.part, job.tiles, kernels, weights.weight, tile, piece.depth,
-                        piece.depth + piece.segments * piece.length, scratch.weights + width);
-    call.start = piece.depth == 0 ? packed : nullptr;
+                        piece.depth + piece.segments * piece.length, scratch.weights);
+    call.start = piece.depth == 0 ? weights.bias + job.tiles.packed_offset(tile, 1) : nullptr;
     for (Index pixel = 0; pixel < pixels; pixel += rows) {
       call.pixels = scratch.pixels + pixel;
       call.targets = scratch.targets + pixel;
@@ -216,7 +216,7 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, We
   source += group * part.channels * part.source.channel_stride;
   weights.packed += job.packed_offset + group * job.tiles.packed_elements(part.depth());
   weights.weight += group * part.weight_group_stride;
-  if (weights.bias != nullptr) weights.bias += group * part.rows;
+  weights.bias += group * job.tiles.packed_elements(1);
   target += part.target_offset + group * part.rows * part.target.channel_stride;
   for (Index block = first_tile; block < stop_tile; block += job.block_tiles) {
     const Index stop = std::min(block + job.block_tiles, stop_tile);
@@ -255,10 +255,11 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
                      const T* bias, T* target, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const int threads = num_threads > 0 ? num_threads : default_threads();
+  PackedWeights<T> packed(PackedForm::pixel_tiles, kernels, parts, weight);
   std::vector<Job> jobs;
   Index packed_elements = 0, tasks = 0, work = 0;
   for (const Correlation& part : parts) {
-    jobs.push_back(make_job(part, kernels, threads));
+    jobs.push_back(make_job(part, kernels, packed.are_kept(), threads));
     jobs.back().packed_offset = packed_elements;
     jobs.back().first_task = tasks;
     packed_elements += jobs.back().packed_elements();
@@ -266,11 +267,17 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
     work += part.groups * part.rows * part.depth() * part.pixels() / 16;
   }
   if (tasks == 0) return;
-  const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
-  T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs)
-    if (job.packs_ahead)
-      pack_output_tiles(*job.part, job.tiles, kernels, weight, bias, packed + job.packed_offset, threads);
+  packed.pack(packed_elements, [&](T* memory) {
+    for (const Job& job : jobs)
+      if (job.packs_ahead)
+        pack_output_tiles(*job.part, job.tiles, kernels, weight, memory + job.packed_offset, threads);
+  });
+  // Parts of one pass have the same target channels.
+  const Index groups = parts.front().groups;
+  const OutputTiles& tiles = jobs.front().tiles;
+  const Workspace bias_memory(1, static_cast<std::size_t>(groups * tiles.packed_elements(1)) * sizeof(T));
+  T* packed_bias = reinterpret_cast<T*>(bias_memory.of(0));
+  pack_output_bias(tiles, groups, bias, packed_bias);
 
   const int workers = worker_count(threads, tasks, work);
   Scratch<T> measure;
@@ -279,7 +286,8 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
     Scratch<T> scratch;
     Scratch<T>::carve(Carver(memory.of(worker)), jobs, scratch);
     const Job& job = job_of(jobs, task);
-    run_task(job, kernels, source, Weights<T>{packed, weight, bias}, target, task - job.first_task, scratch);
+    run_task(job, kernels, source, Weights<T>{packed.data(), weight, packed_bias}, target, task - job.first_task,
+             scratch);
   });
 }
 

@@ -272,22 +272,42 @@ const char* algorithm_of(const ConvGeometry& geometry, ConvPass pass, Precision 
   return gradient.parts() == 0 ? "fill" : choose<T>(largest(parts_from(gradient, 0)), pass, precision).name;
 }
 
+// The call without its loops; returns the scratch memory that it takes. `weight` may be null: then none is packed from.
+template <class T>
+std::size_t rehearse(const ConvGeometry& geometry, ConvPass pass, const T* weight, const ConvOptions& options) {
+  const Index weights = geometry.output.channels * geometry.group_inputs() * geometry.kernel_taps();
+  const Index largest_array = std::max({geometry.input.elements(), geometry.output.elements(), weights});
+  // In the place of all arrays, mostly untouched.
+  const Workspace arrays(1, static_cast<std::size_t>(largest_array) * sizeof(T));
+  T* array = reinterpret_cast<T*>(arrays.of(0));
+  if (weight == nullptr) weight = array;
+  const ScratchMeter meter;
+  switch (pass) {
+    case ConvPass::forward: conv_forward<T>(geometry, array, weight, nullptr, array, options); break;
+    case ConvPass::grad_input: conv_grad_input<T>(geometry, array, weight, nullptr, array, options); break;
+    case ConvPass::grad_weight: conv_grad_weight<T>(geometry, array, array, array, array, options); break;
+  }
+  return meter.most_bytes();
+}
+
 }  // namespace
 
 template <class T>
-ConvPlan conv_plan(const ConvGeometry& geometry, ConvPass pass, const ConvOptions& options) {
-  const Index weights = geometry.output.channels * geometry.group_inputs() * geometry.kernel_taps();
-  const Index largest_array = std::max({geometry.input.elements(), geometry.output.elements(), weights});
-  const Workspace arrays(1,
-                         static_cast<std::size_t>(largest_array) * sizeof(T));  // in the place of all, mostly untouched
-  T* array = reinterpret_cast<T*>(arrays.of(0));
-  const ScratchMeter meter;
-  switch (pass) {
-    case ConvPass::forward: conv_forward<T>(geometry, array, array, nullptr, array, options); break;
-    case ConvPass::grad_input: conv_grad_input<T>(geometry, array, array, nullptr, array, options); break;
-    case ConvPass::grad_weight: conv_grad_weight<T>(geometry, array, array, array, array, options); break;
-  }
-  return {algorithm_of<T>(geometry, pass, options.precision), meter.most_bytes()};
+ConvPlan conv_plan(const ConvGeometry& geometry, ConvPass pass, const ConvOptions& options,
+                   const PreparedWeight* prepared) {
+  const PreparedScope scope(prepared);
+  const T* weight = prepared == nullptr ? nullptr : static_cast<const T*>(prepared->array());
+  const std::size_t scratch_bytes = rehearse(geometry, pass, weight, options);
+  return {algorithm_of<T>(geometry, pass, options.precision), scratch_bytes};
+}
+
+template <class T>
+std::unique_ptr<const PreparedWeight> prepare_weight(const ConvGeometry& geometry, ConvPass pass, const T* weight,
+                                                     const ConvOptions& options) {
+  auto prepared = std::make_unique<PreparedWeight>(weight);
+  const PreparedScope keeps(*prepared);
+  rehearse(geometry, pass, weight, options);
+  return prepared;
 }
 
 template void conv_forward(const ConvGeometry&, const float*, const float*, const float*, float*, const ConvOptions&);
@@ -299,8 +319,12 @@ template void conv_grad_input(const ConvGeometry&, const double*, const double*,
                               const ConvOptions&);
 template void conv_grad_weight(const ConvGeometry&, const float*, const float*, float*, float*, const ConvOptions&);
 template void conv_grad_weight(const ConvGeometry&, const double*, const double*, double*, double*, const ConvOptions&);
-template ConvPlan conv_plan<float>(const ConvGeometry&, ConvPass, const ConvOptions&);
-template ConvPlan conv_plan<double>(const ConvGeometry&, ConvPass, const ConvOptions&);
+template ConvPlan conv_plan<float>(const ConvGeometry&, ConvPass, const ConvOptions&, const PreparedWeight*);
+template ConvPlan conv_plan<double>(const ConvGeometry&, ConvPass, const ConvOptions&, const PreparedWeight*);
+template std::unique_ptr<const PreparedWeight> prepare_weight(const ConvGeometry&, ConvPass, const float*,
+                                                              const ConvOptions&);
+template std::unique_ptr<const PreparedWeight> prepare_weight(const ConvGeometry&, ConvPass, const double*,
+                                                              const ConvOptions&);
 template void sum_channels(const Extents&, const float*, float*, int);
 template void sum_channels(const Extents&, const double*, double*, int);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "convolution/packed_weights.hpp"
 #include "convolution/row_cut.hpp"
 #include "convolution/weight_tiles.hpp"
 #include "runtime/parallel.hpp"
@@ -219,10 +220,11 @@ void run_parts(const ConvKernels<T>& kernels, const std::vector<Correlation>& pa
     packed_elements += packed_weight_elements(part);
     work += part.groups * part.pixels() * (part.depth() * part.rows / 16 + 1);
   }
-  const Workspace packed_memory(1, static_cast<std::size_t>(packed_elements) * sizeof(T));
-  T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : call.jobs)
-    pack_weights(*job.part, call.blocks.tile_rows, weight, packed + job.packed_offset, num_threads);
+  PackedWeights<T> packed(PackedForm::row_tiles, kernels, parts, weight);
+  packed.pack(packed_elements, [&](T* memory) {
+    for (const Job& job : call.jobs)
+      pack_weights(*job.part, call.blocks.tile_rows, weight, memory + job.packed_offset, num_threads);
+  });
 
   const int workers = worker_count(num_threads, call.cut.tasks(), work);
   const auto carve = [&](Carver carver, T*& tile, T*& result) {
@@ -235,7 +237,7 @@ void run_parts(const ConvKernels<T>& kernels, const std::vector<Correlation>& pa
   parallel_for(call.cut.tasks(), workers, [&](Index task, int worker) {
     T *worker_tile, *worker_result;
     carve(Carver(scratch.of(worker)), worker_tile, worker_result);
-    run_task(call, kernels, source, packed, bias, target, task, worker_tile, worker_result);
+    run_task(call, kernels, source, packed.data(), bias, target, task, worker_tile, worker_result);
   });
 }
 

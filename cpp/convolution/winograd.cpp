@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "convolution/packed_correlation.hpp"
+#include "convolution/packed_weights.hpp"
 #include "convolution/tap_cube.hpp"
 #include "convolution/winograd_strips.hpp"
 #include "runtime/parallel.hpp"
@@ -52,7 +53,7 @@ Index wanted_tiles(const Problem<T>& problem) {
 
 template <class T>
 Problem<T> make_problem(const Correlation& part, const TapCube& cube, const ConvKernels<T>& kernels,
-                        const WinogradKernels<T>& transforms) {
+                        const WinogradKernels<T>& transforms, bool keeps_weights) {
   Problem<T> problem{part, kernels, transforms, cube, {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   const Index lanes = kernels.lanes;
   problem.reader = {part.source,   part.padding_mode,   cube.least[1],
@@ -68,7 +69,8 @@ Problem<T> make_problem(const Correlation& part, const TapCube& cube, const Conv
   problem.row_blocks = ceil_divide(part.rows, problem.row_block);
   problem.weight_pitch = odd_lines<T>(problem.depth * kPointRows);
   const Index block_bytes = part.groups * problem.weight_block() * Index{sizeof(T)};
-  problem.pass_blocks = std::clamp<Index>(kMostWeightBytes / block_bytes, 1, problem.row_blocks);
+  const Index most_blocks = keeps_weights ? problem.row_blocks : kMostWeightBytes / block_bytes;
+  problem.pass_blocks = std::clamp<Index>(most_blocks, 1, problem.row_blocks);
   problem.tile_pitch = odd_lines<T>(problem.cut.block_tiles() * kTransformedPitch);
   problem.product_pitch = odd_lines<T>(problem.cut.block_tiles() * kProductPitch);
   return problem;
@@ -309,12 +311,12 @@ template <class T, int Outputs>
 void run_part(const KernelTable* table, const Correlation& part, const TapCube& cube, const T* source, const T* weight,
               const T* bias, T* target, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const Problem<T> problem = make_problem(part, cube, kernels, winograd_kernels<Outputs>(kernels, cube.height));
+  PackedWeights<T> weights(Outputs == 2 ? PackedForm::winograd_f2 : PackedForm::winograd_f4, kernels, part, weight);
+  const Problem<T> problem =
+      make_problem(part, cube, kernels, winograd_kernels<Outputs>(kernels, cube.height), weights.are_kept());
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const Index blocks = part.groups * problem.cut.blocks;
   if (blocks == 0) return;
-  const Workspace weight_memory(1, static_cast<std::size_t>(problem.pass_weights()) * sizeof(T));
-  T* weights = reinterpret_cast<T*>(weight_memory.of(0));
   const Index row_parts = std::min(problem.pass_blocks, ceil_divide(2 * threads, blocks));
   const Index part_blocks = ceil_divide(problem.pass_blocks, row_parts);
   const Index tasks = blocks * row_parts;
@@ -325,7 +327,8 @@ void run_part(const KernelTable* table, const Correlation& part, const TapCube& 
   std::vector<unsigned char> is_small(static_cast<std::size_t>(part.groups * problem.cut.strips), 1);
   for (Index first = 0; first < problem.row_blocks; first += problem.pass_blocks) {
     const Index stop = std::min(first + problem.pass_blocks, problem.row_blocks);
-    if (!transform_weights(problem, weight, first, stop, weights, threads))
+    const auto transform = [&](T* memory) { return transform_weights(problem, weight, first, stop, memory, threads); };
+    if (!weights.pack(problem.pass_weights(), transform))
       return run_packed<T>(table, {part}, source, weight, bias, target, num_threads);
     parallel_for(tasks, workers, [&](Index index, int worker) {
       Scratch<T> own;
@@ -337,7 +340,7 @@ void run_part(const KernelTable* table, const Correlation& part, const TapCube& 
                          problem.cut.first_strip(block + 1),
                          first_part,
                          std::min(first_part + part_blocks, stop),
-                         weights + (group * problem.pass_blocks + first_part - first) * problem.weight_block()};
+                         weights.data() + (group * problem.pass_blocks + first_part - first) * problem.weight_block()};
       run_task(problem, task, source, bias, target + part.target_offset, is_small.data() + group * problem.cut.strips,
                own);
     });

@@ -14,6 +14,10 @@ ScratchMeter::ScratchMeter() : outer_(current_meter) { current_meter = this; }
 
 ScratchMeter::~ScratchMeter() { current_meter = outer_; }
 
+ScratchMeter::Pause::Pause() : paused_(current_meter) { current_meter = nullptr; }
+
+ScratchMeter::Pause::~Pause() { current_meter = paused_; }
+
 ScratchMeter* ScratchMeter::current() { return current_meter; }
 
 void ScratchMeter::add(std::ptrdiff_t bytes) {

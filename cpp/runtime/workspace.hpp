@@ -23,6 +23,18 @@ class ScratchMeter {
   ScratchMeter(const ScratchMeter&) = delete;
   ScratchMeter& operator=(const ScratchMeter&) = delete;
 
+  // While one lives, loops run and nothing is measured.
+  class Pause {
+   public:
+    Pause();
+    ~Pause();
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    ScratchMeter* paused_;
+  };
+
   static ScratchMeter* current();  // null where calls run
   void add(std::ptrdiff_t bytes);
   std::size_t most_bytes() const { return static_cast<std::size_t>(most_bytes_); }  // at any one time

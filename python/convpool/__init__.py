@@ -16,11 +16,13 @@ from ._adaptive_pooling import (
     adaptive_max_pool_backward,
 )
 from ._convolution import conv, conv_backward, conv_plan, conv_transpose, conv_transpose_backward
+from ._core import PreparedWeight
 from ._geometry import conv_output_shape, conv_transpose_output_shape, pool_output_shape, window_geometry
 from ._gradcheck import gradcheck
 from ._max_pooling import max_pool, max_pool_backward, max_unpool, max_unpool_backward
 from ._min_pooling import min_pool, min_pool_backward
 from ._pool_indices import convert_pool_indices
+from ._prepared_weight import prepare_transpose_weight, prepare_weight
 from ._runtime import __version__, get_num_threads, num_threads, set_num_threads, show_config
 from ._sum_pooling import avg_pool, avg_pool_backward, lp_pool, lp_pool_backward
 from ._types import ConvGradients, ConvPlan, MaxPoolResult, WindowGeometry
@@ -33,6 +35,7 @@ __all__ = [
     "ConvGradients",
     "ConvPlan",
     "MaxPoolResult",
+    "PreparedWeight",
     "WindowGeometry",
     "__version__",
     "adaptive_avg_pool",
@@ -61,6 +64,8 @@ __all__ = [
     "min_pool_backward",
     "num_threads",
     "pool_output_shape",
+    "prepare_transpose_weight",
+    "prepare_weight",
     "reference",
     "set_num_threads",
     "show_config",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import _core
+from ._core import PreparedWeight
 from ._types import ConvGradients, ConvPass, ConvPlan, Layout, PaddingLike, PaddingMode, PerDimension, Precision
 
 __all__ = ["conv", "conv_backward", "conv_plan", "conv_transpose", "conv_transpose_backward"]
@@ -20,7 +21,7 @@ __all__ = ["conv", "conv_backward", "conv_plan", "conv_transpose", "conv_transpo
 
 def conv(
     input: NDArray[Any],
-    weight: NDArray[Any],
+    weight: NDArray[Any] | PreparedWeight,
     bias: NDArray[Any] | None = None,
     stride: PerDimension = 1,
     padding: PaddingLike = 0,
@@ -42,7 +43,7 @@ def conv(
     ----------
     input : ndarray of float32 or float64, shape (N, C_in, \*spatial)
         1 to 3 spatial dimensions; any strides and alignment, native byte order.
-    weight : ndarray, dtype of input, shape (C_out, C_in // groups, \*kernel)
+    weight : ndarray, dtype of input, shape (C_out, C_in // groups, \*kernel), or what `prepare_weight` made of one
         With ``layout="channels_last"``: ``(*kernel, C_in // groups, C_out)``.
     bias : ndarray, dtype of input, shape (C_out,), optional
     stride, dilation : int or one int per dimension, in elements
@@ -86,8 +87,8 @@ def conv(
     Threads: output channels and pixels are shared out; the order of every sum is fixed.
     Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations, a half to a quarter of them where `conv_plan`
     says Winograd. Scratch memory: a packed copy of the weights (for Winograd four times their size, in parts of 10 MB
-    or 64 output channels) and at most 4 MB a thread; `conv_plan` tells how much. The padding is read where it comes
-    from: there is no padded copy of the input.
+    or 64 output channels; none of a prepared one) and at most 4 MB a thread; `conv_plan` tells how much. The padding is
+    read where it comes from: there is no padded copy of the input.
     Source: the definition is that of ``torch.nn.functional.conv2d`` and ONNX ``Conv``; ``padding_mode`` that of
     ``torch.nn.Conv2d``.
 
@@ -108,7 +109,7 @@ def conv(
 
 def conv_transpose(
     input: NDArray[Any],
-    weight: NDArray[Any],
+    weight: NDArray[Any] | PreparedWeight,
     bias: NDArray[Any] | None = None,
     stride: PerDimension = 1,
     padding: PaddingLike = 0,
@@ -130,7 +131,7 @@ def conv_transpose(
     Parameters
     ----------
     input : ndarray of float32 or float64, shape (N, C_in, \*spatial)
-    weight : ndarray, dtype of input, shape (C_in, C_out // groups, \*kernel)
+    weight : ndarray, dtype of input, shape (C_in, C_out // groups, \*kernel), or what `prepare_transpose_weight` made
         With ``layout="channels_last"``: ``(*kernel, C_out // groups, C_in)``.
     bias : ndarray, dtype of input, shape (C_out,), optional
     stride, dilation : int or one int per dimension
@@ -331,7 +332,7 @@ def conv_transpose_backward(
 
 def conv_plan(
     input_shape: Sequence[int],
-    weight_shape: Sequence[int],
+    weight_shape: Sequence[int] | PreparedWeight,
     stride: PerDimension = 1,
     padding: PaddingLike = 0,
     dilation: PerDimension = 1,
@@ -349,7 +350,8 @@ def conv_plan(
     Parameters
     ----------
     input_shape, weight_shape : sequence of int
-        Shapes of `conv`'s arrays, in ``layout``.
+        Shapes of `conv`'s arrays, in ``layout``. In place of the second a `PreparedWeight`: then the bytes are those of
+        a call with it.
     stride, padding, dilation, groups, padding_mode, precision, layout, num_threads : as in `conv`
     pass_ : "forward", "grad_input" or "grad_weight"
         `conv`, or what `conv_backward` computes: the gradient of the input, or those of weight and bias together.

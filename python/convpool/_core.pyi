@@ -2,7 +2,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from numpy import int64
+from numpy import dtype, int64
 from numpy.typing import DTypeLike, NDArray
 
 from ._types import ConvPass, IndexNumbering, Layout, PaddingLike, PaddingMode, PerDimension, Precision, Ties
@@ -16,7 +16,7 @@ _ConvOutputs = tuple[_Array | None, _Array | None, _Array | None]
 
 def conv(
     input: _Array,
-    weight: _Array,
+    weight: _Array | PreparedWeight,
     bias: _Array | None,
     stride: PerDimension,
     padding: PaddingLike,
@@ -47,7 +47,7 @@ def conv_backward(
 ) -> _ConvOutputs: ...
 def conv_transpose(
     input: _Array,
-    weight: _Array,
+    weight: _Array | PreparedWeight,
     bias: _Array | None,
     stride: PerDimension,
     padding: PaddingLike,
@@ -102,7 +102,7 @@ def conv_transpose_output_shape(
 ) -> tuple[int, ...]: ...
 def conv_plan(
     input_shape: _Shape,
-    weight_shape: _Shape,
+    weight_shape: _Shape | PreparedWeight,
     stride: PerDimension,
     padding: PaddingLike,
     dilation: PerDimension,
@@ -115,6 +115,46 @@ def conv_plan(
     num_threads: int | None,
     /,
 ) -> tuple[str, str, int]: ...
+
+# ---- prepared_weight.cpp ----
+
+class PreparedWeight:
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> dtype[Any]: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def nbytes(self) -> int: ...
+
+def prepare_weight(
+    weight: _Array,
+    input_shape: _Shape,
+    stride: PerDimension,
+    padding: PaddingLike,
+    dilation: PerDimension,
+    groups: int,
+    padding_mode: PaddingMode,
+    precision: Precision,
+    layout: Layout,
+    num_threads: int | None,
+    /,
+) -> PreparedWeight: ...
+def prepare_transpose_weight(
+    weight: _Array,
+    input_shape: _Shape,
+    stride: PerDimension,
+    padding: PaddingLike,
+    output_padding: PerDimension,
+    groups: int,
+    dilation: PerDimension,
+    output_size: PerDimension | None,
+    precision: Precision,
+    layout: Layout,
+    num_threads: int | None,
+    /,
+) -> PreparedWeight: ...
 
 # ---- geometry.cpp ----
 

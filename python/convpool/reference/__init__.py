@@ -8,6 +8,7 @@ compiled functions.
 - `max_pooling`, `min_pooling`, `average_pooling`, `lp_pooling`: a table of window positions (``_windows``), then a
   reduction over taps
 - `unpooling`: pooled values back to where they came from
+- `prepared_weight`: copies
 - `shapes`: output shapes and window geometry
 """
 
@@ -23,6 +24,7 @@ from .max_pooling import (
     max_pool_backward,
 )
 from .min_pooling import min_pool, min_pool_backward
+from .prepared_weight import prepare_transpose_weight, prepare_weight
 from .shapes import conv_output_shape, conv_transpose_output_shape, pool_output_shape, window_geometry
 from .unpooling import max_unpool, max_unpool_backward
 
@@ -48,5 +50,7 @@ __all__ = [
     "min_pool",
     "min_pool_backward",
     "pool_output_shape",
+    "prepare_transpose_weight",
+    "prepare_weight",
     "window_geometry",
 ]
