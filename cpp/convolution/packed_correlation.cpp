@@ -131,7 +131,8 @@ void run_packed(const KernelTable* table, const std::vector<Correlation>& parts,
   const Workspace packed_memory(
       1, static_cast<std::size_t>(jobs.back().packed_offset + packed_weight_elements(*jobs.back().part)) * sizeof(T));
   T* packed = reinterpret_cast<T*>(packed_memory.of(0));
-  for (const Job& job : jobs) pack_weights(*job.part, job.tiles.tile_rows, weight, packed + job.packed_offset, threads);
+  for (const Job& job : jobs)
+    pack_weights(*job.part, job.tiles.tile_rows, job.part->channels, weight, packed + job.packed_offset, threads);
 
   const int workers = worker_count(threads, tasks, work);
   const auto carve = [most_rows](Carver carver, T*& panel, T*& result) {
