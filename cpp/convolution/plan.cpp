@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "convolution/convolution.hpp"
+#include "convolution/depthwise_phases.hpp"
 #include "convolution/depthwise_planes.hpp"
 #include "convolution/lanes.hpp"
 #include "convolution/output_lanes.hpp"
@@ -57,6 +58,10 @@ bool accepts_depthwise_planes(const Conditions& conditions, const Correlation& p
                                                   : depthwise_planes_accept(part);
 }
 
+bool accepts_depthwise_phases(const Conditions& conditions, const Correlation& part) {
+  return conditions.table != nullptr && conditions.pass == ConvPass::grad_input && depthwise_phases_accept(part);
+}
+
 bool accepts_lanes(const Conditions& conditions, const Correlation& part) {
   return conditions.table != nullptr && lanes_accept(*conditions.table, part);
 }
@@ -103,6 +108,7 @@ template <class T>
 constexpr Algorithm<T> kPlan[] = {
     {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>,
      separate_gradients<T, depthwise_planes_grad_weight<T>>},
+    {"depthwise_phases", accepts_depthwise_phases, run_depthwise_phases<T>, nullptr, false, true},
     {"lanes", accepts_lanes, run_lanes<T>, separate_gradients<T, lane_grad_weight<T>>},
     {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, separate_gradients<T, winograd_grad_weight<T, 4>>, true},
     {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, separate_gradients<T, winograd_grad_weight<T, 2>>, true},
