@@ -12,6 +12,7 @@ import convpool as cp
 import numpy as np
 from convpool import _core
 from oracle import FLOATS, LAYOUTS, guarded, image_to, integers, reals, weight_to
+from shapes import PHASE_SHAPES
 from test_convolution import TAILS
 
 MOST = 2 * 16 + 1
@@ -89,6 +90,8 @@ def check_pool(name, extents, layout, dtype, place):
 def conv_cases():
     for tail, count, layout, dtype in itertools.product(CONV_TAILS, range(1, MOST + 1), LAYOUTS, FLOATS):
         yield (tail, count, layout, dtype.__name__), (check_conv, TAILS[tail](count), layout, dtype)
+    for shape, layout, dtype in itertools.product(PHASE_SHAPES, LAYOUTS, FLOATS):
+        yield (shape.name, layout, dtype.__name__), (check_conv, shape, layout, dtype)
 
 
 def pool_cases():

@@ -184,6 +184,29 @@ def widened(shape: ConvShape) -> ConvShape:
     )
 
 
+# Gradients at a stride, with channels enough for whole vectors and for several tiles of them.
+PHASE_SHAPES = [
+    ConvShape("phases_in_boxes", "odd extents cut into boxes", (2, 36, 37, 41), (20, 36, 3, 3), 2, 1),
+    ConvShape("phases_of_one_tap", "windows that tile, blocks of channels", (3, 150, 34, 22), (20, 150, 2, 2), 2),
+    ConvShape("phases_without_taps", "most elements are read by no window", (2, 70, 23, 25), (20, 70, 1, 1), 2),
+    ConvShape("phases_of_three", "kernel shorter than one stride", (2, 33, 26, 27), (20, 33, 2, 4), 3, (0, 2)),
+    ConvShape("phases_of_rows", "a stride along one axis only", (2, 20, 13, 19), (20, 20, 3, 3), (2, 1), 1),
+    ConvShape("phases_of_columns", "a stride along the other", (2, 20, 13, 19), (20, 20, 1, 3), (1, 2), (0, 1)),
+    ConvShape("phases_in_groups", "groups of one vector and a tail", (2, 40, 9, 11), (40, 20, 3, 3), 2, 1, 1, 2),
+    ConvShape("phases_of_volume", "three different strides", (2, 20, 5, 8, 7), (20, 20, 3, 2, 3), (2, 3, 4), 1),
+    ConvShape("phases_of_line", "rows cut into pieces", (2, 18, 1301), (20, 18, 5), 4, 2),
+    ConvShape("phases_far_apart", "taps too far apart to be staged together", (1, 17, 2600), (300, 17, 4), 2, 0, 801),
+    ConvShape("depthwise_planes_stride", "rows of whole vectors", (2, 3, 9, 67), (3, 1, 3, 3), 2, 1, 1, 3),
+    ConvShape("depthwise_planes_stride_five", "5x5 at stride 2", (2, 3, 10, 40), (3, 1, 5, 5), 2, (1, 2), 1, 3),
+    ConvShape("depthwise_phases", "interleaved rows of every third", (2, 3, 19, 50), (3, 1, 4, 3), (3, 2), 0, 1, 3),
+    ConvShape("depthwise_phases_bands", "planes cut into bands", (1, 2, 90, 210), (2, 1, 5, 5), 2, 2, 1, 2),
+    ConvShape("depthwise_phases_gaps", "phases without taps", (1, 3, 9, 37), (3, 1, 2, 2), 2, 0, 2, 3),
+    ConvShape("rows_of_blocks", "few rows, the channels of a sum some at a time", (2, 3, 9, 21), (70, 3, 3, 4), 1, 1),
+    ConvShape("rows_of_phases", "the same by phases, in volumes", (2, 2, 4, 9, 37), (35, 2, 3, 3, 3), (1, 2, 2), 1),
+    ConvShape("phases_beyond_number", "more than are held together", (1, 17, 40, 38), (20, 17, 2, 2), 17),
+]  # fmt: skip
+CONV_SHAPES += PHASE_SHAPES
+
 CONV_SHAPES += [widened(shape) for shape in CONV_SHAPES if max(*shape.input[1:2], *shape.weight[:2]) < 10]
 
 PADDED_SHAPES = [
@@ -220,6 +243,10 @@ TRANSPOSED_SHAPES = [
     TransposedShape(
         "unreached_tail", "kernel smaller than stride leaves gaps of bias", (1, 2, 3, 3), (2, 2, 1, 1), 3, 0, 2
     ),
+    TransposedShape(
+        "unreached_channels", "the same for vectors of channels", (2, 9, 7, 8), (9, 70, 2, 1), (3, 2), 0, (1, 1)
+    ),
+    TransposedShape("doubling", "windows that tile, over several boxes", (2, 20, 19, 23), (20, 40, 2, 2), 2),
     TransposedShape("output_size", "the extent by name", (1, 3, 4, 5), (3, 2, 3, 3), 2, 1, 0, 1, 1, (8, 9)),
     TransposedShape("groups", "in groups", (2, 6, 4, 5), (6, 2, 3, 3), 2, 1, 1, 3),
     TransposedShape("depthwise", "one channel a group", (2, 5, 4, 5), (5, 1, 3, 3), 2, 1, 1, 5),

@@ -21,7 +21,7 @@ from convpool import (
     reference,
 )
 from oracle import FLOATS, LAYOUTS, image_from, image_to, same_bits, same_numbers, weight_to
-from shapes import CONV_SHAPES, TRANSPOSED_SHAPES, ConvShape, names
+from shapes import CONV_SHAPES, PHASE_SHAPES, TRANSPOSED_SHAPES, ConvShape, names
 
 MOST_LANES = 16
 each_conv = pytest.mark.parametrize("shape", CONV_SHAPES, ids=names(CONV_SHAPES))
@@ -470,6 +470,22 @@ def test_named_shapes_reach_every_algorithm(pass_name):
         for layout in LAYOUTS
     }
     assert chosen >= {"depthwise_planes", "lanes", "row_tiles", "output_lanes", "pixel_tiles", "packed_tiles"}
+
+
+@each_layout
+def test_phases_are_summed_together(isa, layout):
+    """Vectors of channels, and few rows of many channels, take all phases of a gradient at once; not too many."""
+    if isa == "reference":
+        pytest.skip("one algorithm only")
+    expected = {"phases": "pixel_tiles", "rows": "row_tiles"}
+    for shape in PHASE_SHAPES:
+        arrays = image_to(np.empty(shape.input), layout).shape, weight_to(np.empty(shape.weight), layout).shape
+        plan = conv_plan(*arrays, **shape.window, layout=layout, pass_="grad_input")
+        if shape.name == "phases_beyond_number":
+            assert plan.algorithm == "packed_tiles"
+        else:
+            assert plan.algorithm == expected.get(shape.name.split("_")[0], plan.algorithm)
+            assert plan.scratch_bytes < 2**23
 
 
 SCRATCH_PROBE = """

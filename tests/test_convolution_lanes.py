@@ -94,9 +94,13 @@ def test_few_channels(isa, shape, dtype):
     check_every_pass(shape, dtype)
 
 
-def algorithm(shape, pass_name, layout):
+def plan(shape, pass_name, layout):
     arrays = image_to(np.empty(shape.input), layout).shape, weight_to(np.empty(shape.weight), layout).shape
-    return conv_plan(*arrays, **shape.window, pass_=pass_name, layout=layout).algorithm
+    return conv_plan(*arrays, **shape.window, pass_=pass_name, layout=layout)
+
+
+def algorithm(shape, pass_name, layout):
+    return plan(shape, pass_name, layout).algorithm
 
 
 def test_the_algorithms_meant_are_chosen(isa):
@@ -106,9 +110,15 @@ def test_the_algorithms_meant_are_chosen(isa):
     assert algorithm(plane, "forward", "channels_first") == "depthwise_planes"
     assert algorithm(plane, "grad_input", "channels_first") == "depthwise_planes"
     assert algorithm(plane, "forward", "channels_last") == "lanes"
+    halved = depthwise("halved", (33, 34), (3, 3), padding=1, stride=2)
+    assert algorithm(halved, "forward", "channels_first") == "depthwise_planes"
+    assert algorithm(halved, "grad_input", "channels_first") == "depthwise_phases"
+    assert algorithm(halved, "grad_input", "channels_last") == "lanes"
     assert algorithm(depthwise("small", (7, 7), (3, 3), padding=1), "forward", "channels_first") == "lanes"
     assert algorithm(depthwise("large", (56, 56), (7, 7), padding=3), "grad_weight", "channels_first") == "lanes"
     for layout in LAYOUTS:  # scratch memory is bounded
+        far_phases = depthwise("far", (100, 200), (3, 3), dilation=(43, 91), stride=2, padding=(0, 40))
+        assert plan(far_phases, "grad_input", layout).scratch_bytes < 2**22
         assert algorithm(depthwise("far", (200100,), (3,), dilation=100000), "forward", layout) != "lanes"
     stem = ConvShape("stem", "", (1, 3, 30, 130), (64, 3, 7, 7), stride=2, padding=3)
     assert algorithm(stem, "forward", "channels_first") == "row_tiles"

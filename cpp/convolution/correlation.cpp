@@ -64,6 +64,7 @@ Correlation with_joined_axes(Correlation part) {
   join_axes(part, 1, 2);
   if (part.target.extent[1] == 1) join_axes(part, 0, 2);
   else join_axes(part, 0, 1);
+  std::copy_n(part.target.extent, kAxes, part.whole_extent);
   return part;
 }
 
@@ -75,6 +76,7 @@ Correlation with_long_rows(Correlation part) {
     std::swap(grid->axis_stride[1], grid->axis_stride[2]);
   }
   std::swap(part.step[1], part.step[2]);
+  std::swap(part.whole_extent[1], part.whole_extent[2]);
   for (Tap& tap : part.taps) std::swap(tap.offset[1], tap.offset[2]);
   return part;
 }
@@ -98,6 +100,10 @@ Correlation gradient_correlation(const ConvGeometry& geometry) {
 }  // namespace
 
 bool Correlation::is_channels_last() const { return source.channel_stride == 1 && target.channel_stride == 1; }
+
+bool Correlation::is_phase() const {
+  return std::any_of(target_step, target_step + kAxes, [](Index step) { return step > 1; });
+}
 
 bool Correlation::has_dense_target() const {
   return target.axis_stride[1] == target.extent[2] * target.axis_stride[2] &&
@@ -172,7 +178,9 @@ Correlation InputGradient::part(Index index) const {
     taps[static_cast<std::size_t>(axis)] = &phase.taps;
   }
   part.taps = combine_taps(geometry_, taps);
-  return with_joined_axes(std::move(part));
+  if (!part.is_phase()) return with_joined_axes(std::move(part));
+  std::copy_n(whole_.target.extent, kAxes, part.whole_extent);  // phases are taken together: they see the same axes
+  return part;
 }
 
 Correlation segment_correlation(const ConvGeometry& geometry, const std::array<AxisSegment, kAxes>& segments) {

@@ -37,13 +37,15 @@ struct Correlation {
   PaddingMode padding_mode;  // of the source; gradients are zero outside theirs
   Index step[kAxes];
   Index target_offset;  // element offset of the phase in the target array
-  // Position j of the part is phase + target_step * j of the whole target.
-  Index target_phase[kAxes], target_step[kAxes];
+  // Position j of the part is phase + target_step * j of the whole target, which has whole_extent positions.
+  Index target_phase[kAxes], target_step[kAxes], whole_extent[kAxes];
   std::vector<Tap> taps;
   Index weight_group_stride, weight_row_stride, weight_channel_stride;
 
   // On both sides: an array of single pixels is channels last in either layout, the other one then need not be.
   bool is_channels_last() const;
+  // Whether it is one of the phases of a stride, and other targets lie between its own.
+  bool is_phase() const;
   // Whether target pixels that follow each other in one image also do so in memory, x_stride apart.
   bool has_dense_target() const;
   Index pixels() const { return batch * target.extent[0] * target.extent[1] * target.extent[2]; }

@@ -10,8 +10,9 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kLeastColumns = 8, kMostColumns = 8192;  // fewer: planes side by side; more: they are cut
-constexpr Index kWantedTasks = 16;                       // slices must not depend on the number of threads
+// Fewer columns, of a step of 1 or 2: planes side by side; more: they are cut.
+constexpr Index kLeastColumns[kMostDepthwiseStep] = {8, 16}, kMostColumns = 8192;
+constexpr Index kWantedTasks = 16;  // slices must not depend on the number of threads
 
 // Extent of the kernel, 0 if it is not a dense square.
 Index square_kernel(const Correlation& part) {
@@ -78,8 +79,9 @@ void run_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
   for (Index band = 0; band < job.bands; ++band) {
     const TargetBox box = job.box(batch, band);
     job.tile.pack(*job.part, kernels, source, channel, 1, box, tile);
-    kernels.depthwise.rows[job.kernel - 1]({box.rows, box.columns, tile, job.tile.row_pitch(), weights, bias,
-                                            job.at(target, grid, batch, channel, box.y), grid.axis_stride[1]});
+    kernels.depthwise.rows[job.kernel - 1][job.part->step[1] - 1](
+        {box.rows, box.columns, tile, job.tile.row_pitch(), job.tile.phase_pitch(), weights, bias,
+         job.at(target, grid, batch, channel, box.y), grid.axis_stride[1]});
   }
 }
 
@@ -106,14 +108,14 @@ void add_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
 
 bool depthwise_planes_accept(const Correlation& part) {
   const Index kernel = square_kernel(part);
-  return part.rows == 1 && part.channels == 1 && (kernel == 3 || kernel == 5) && part.step[1] == 1 &&
-         part.step[2] == 1 && part.source.axis_stride[2] == 1 && part.target.axis_stride[2] == 1 &&
+  return part.rows == 1 && part.channels == 1 && (kernel == 3 || kernel == 5) && part.step[1] == part.step[2] &&
+         part.step[2] <= kMostDepthwiseStep && part.source.axis_stride[2] == 1 && part.target.axis_stride[2] == 1 &&
          part.target.extent[0] == 1 && part.target_step[0] == 1 && part.target_step[1] == 1 &&
-         part.target.extent[2] >= kLeastColumns && part.target.extent[2] <= kMostColumns;
+         part.target.extent[2] >= kLeastColumns[part.step[2] - 1] && part.target.extent[2] <= kMostColumns;
 }
 
 bool depthwise_planes_grad_weight_accepts(const Correlation& part) {
-  return depthwise_planes_accept(part) && square_kernel(part) == 3;
+  return depthwise_planes_accept(part) && square_kernel(part) == 3 && part.step[1] == 1;
 }
 
 template <class T>

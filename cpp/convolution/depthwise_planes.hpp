@@ -1,5 +1,5 @@
-// Depthwise convolution of planes with 3x3 and 5x5 kernels at unit stride: a plane is padded in the first-level cache
-// and its finished rows go straight to the target.
+// Depthwise convolution of planes with 3x3 and 5x5 kernels at strides 1 and 2: a plane is padded in the first-level
+// cache and its finished rows go straight to the target.
 #pragma once
 
 #include "convolution/correlation.hpp"

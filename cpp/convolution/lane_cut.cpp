@@ -11,12 +11,9 @@ LaneTarget::LaneTarget(const std::vector<Correlation>& parts)
   for (int axis = 0; axis < kAxes; ++axis) {
     grid.axis_stride[axis] /= first.target_step[axis];
     phases *= first.target_step[axis];
+    grid.extent[axis] = first.whole_extent[axis];
     offset -= first.target_phase[axis] * grid.axis_stride[axis];
-    for (const Correlation& part : parts) {
-      grid.extent[axis] = std::max(
-          grid.extent[axis], (part.target.extent[axis] - 1) * part.target_step[axis] + part.target_phase[axis] + 1);
-      is_whole &= part.target.axis_stride[axis] == first.target.axis_stride[axis];
-    }
+    for (const Correlation& part : parts) is_whole &= part.target.axis_stride[axis] == first.target.axis_stride[axis];
   }
   is_whole &= static_cast<Index>(parts.size()) == phases;
   if (is_whole) return;

@@ -3,7 +3,7 @@
 #include "convolution/job_list.hpp"
 #include "convolution/output_tiles.hpp"
 #include "convolution/packed_weights.hpp"
-#include "convolution/pixel_stage.hpp"
+#include "convolution/phase_set.hpp"
 #include "convolution/pixel_tiles.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -20,7 +20,8 @@ constexpr Index kManyPixels = 512;  // where the weights do not lie in the secon
 constexpr std::size_t kManyWeightBytes = 1 << 20;
 constexpr std::size_t kMostStageBytes = 1280 << 10;
 constexpr Index kMostBlockColumns = 256;  // output channels of a result that is not written in place
-constexpr Index kFewBoxes = 2;            // up to so many pack weights in runs for themselves: nothing leaves the cache
+constexpr std::size_t kMostResultBytes = 512 << 10;
+constexpr Index kFewBoxes = 2;  // up to so many pack weights in runs for themselves: nothing leaves the cache
 constexpr Index kMostPixelRows = kMostTileRows;
 
 // Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
@@ -28,58 +29,67 @@ struct Piece {
   Index first_segment, segments, length, depth;
 };
 
+// What one phase sums of the taps that are staged together.
+struct PhasePieces {
+  std::size_t phase;
+  std::vector<Piece> pieces;
+};
+
 // Taps that are staged together.
 struct TapGroup {
   PixelStage stage;
   std::vector<Index> offsets;
-  std::vector<Piece> pieces;
+  std::vector<PhasePieces> phases;
 };
 
 // Long runs are cut evenly, short ones of one length summed together.
-void cut_depth(const Correlation& part, TapGroup& group) {
-  Index depth = group.stage.first_tap() * part.channels;
-  for (const Segment& segment : group.stage.segments(part, part.channels)) {
+std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index depth, std::vector<Index>& offsets) {
+  std::vector<Piece> pieces;
+  for (const Segment& segment : segments) {
     const Index cuts = ceil_divide(segment.length, kDepthChunk), most = ceil_divide(segment.length, cuts);
     for (Index first = 0; first < segment.length; first += most) {
       const Index length = std::min(most, segment.length - first);
       const auto joins = [&](const Piece& last) {
         return last.length == length && (last.segments + 1) * length <= kDepthChunk;
       };
-      if (!group.pieces.empty() && joins(group.pieces.back())) ++group.pieces.back().segments;
-      else group.pieces.push_back({static_cast<Index>(group.offsets.size()), 1, length, depth});
-      group.offsets.push_back(segment.offset + first);
+      if (!pieces.empty() && joins(pieces.back())) ++pieces.back().segments;
+      else pieces.push_back({static_cast<Index>(offsets.size()), 1, length, depth});
+      offsets.push_back(segment.offset + first);
       depth += length;
     }
   }
+  return pieces;
 }
 
-// One correlation, cut into tasks of (group, box of pixels, block of tiles of output channels).
+// The phases of one target, cut into tasks of (group, box of positions, block of tiles of output channels).
 struct Job {
-  const Correlation* part;
+  PhaseSet set;
   PixelCut cut;
-  std::vector<TapGroup> groups;
   OutputTiles tiles;
+  std::vector<TapGroup> groups;
   bool is_direct;     // targets are written where they lie
   bool packs_ahead;   // else each task packs the weights of a tile and piece as it needs them
   Index block_tiles;  // whose results are held at once
   Index task_tiles, tile_tasks;
-  Index packed_offset, first_task;
+  Index first_task;
+  std::vector<Index> packed_offsets;  // of the weights of each phase
 
-  Index tasks() const { return part->groups * cut.boxes() * tile_tasks; }
-  Index packed_elements() const { return packs_ahead ? part->groups * tiles.packed_elements(part->depth()) : 0; }
-  Index piece_elements() const {
-    return packs_ahead ? 0 : ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes * kDepthChunk;
+  const Correlation& part() const { return set.common; }
+  Index tasks() const { return part().groups * cut.boxes() * tile_tasks; }
+  Index packed_elements(const Phase& phase) const {
+    return packs_ahead ? part().groups * tiles.packed_elements(phase.part.depth()) : 0;
   }
+  Index tile_columns() const { return ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes; }
+  Index piece_elements() const { return packs_ahead ? 0 : tile_columns() * kDepthChunk; }
   Index stage_elements() const {
     Index most = 0;
     for (const TapGroup& group : groups) most = std::max(most, group.stage.elements());
     return most;
   }
   Index result_columns() const {
-    return is_direct ? 0
-                     : std::min(block_tiles * ceil_divide(tiles.vectors, tiles.tiles) + 1, tiles.vectors) * tiles.lanes;
+    return is_direct ? 0 : std::min(block_tiles * tile_columns() + tiles.lanes, tiles.vectors * tiles.lanes);
   }
-  Index result_elements() const { return result_columns() * cut.most_pixels(); }
+  Index result_elements() const { return result_columns() * set.most_targets(cut); }
 };
 
 Index stage_elements(const Correlation& part, Index wanted) {
@@ -88,45 +98,67 @@ Index stage_elements(const Correlation& part, Index wanted) {
       .elements();
 }
 
-// The box whose stage fits its bound; at least a few pixels, which taps that reach far may exceed.
-PixelCut make_cut(const Correlation& part, std::size_t element_bytes) {
-  const bool has_many_weights = static_cast<std::size_t>(part.rows * part.depth()) * element_bytes > kManyWeightBytes;
-  Index wanted = has_many_weights ? kManyPixels : kPixels;
+// Writing whole vectors of channels needs no other order of elements, nor room for the lanes of others.
+bool writes_in_place(const Correlation& part, Index lanes) {
+  return part.target.channel_stride == 1 && part.rows >= lanes;
+}
+
+// The box whose stage and results fit their bounds; at least a few pixels, which taps that reach far may exceed.
+PixelCut make_cut(const PhaseSet& set, const OutputTiles& tiles, std::size_t element_bytes) {
+  const Correlation& part = set.common;
+  const auto exceeds = [&](Index elements, std::size_t bytes) {
+    return static_cast<std::size_t>(elements) * element_bytes > bytes;
+  };
+  const Index tile_columns =
+      writes_in_place(part, tiles.lanes) ? 0 : ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes;
+  Index wanted = exceeds(part.rows * part.depth(), kManyWeightBytes) ? kManyPixels : kPixels;
   while (wanted > kMostPixelRows &&
-         static_cast<std::size_t>(stage_elements(part, wanted)) * element_bytes > kMostStageBytes)
+         (exceeds(stage_elements(part, wanted), kMostStageBytes) ||
+          exceeds(set.most_targets(PixelCut(part, wanted)) * tile_columns, kMostResultBytes)))
     wanted /= 2;
   return PixelCut(part, wanted);
 }
 
-template <class T>
-Job make_job(const Correlation& part, const ConvKernels<T>& kernels, bool keeps_packed, int threads) {
-  Job job{&part,
-          make_cut(part, sizeof(T)),
-          {},
-          OutputTiles(part.rows, kernels.lanes, kernels.output_vectors),
-          part.target.channel_stride == 1 && part.rows >= kernels.lanes,
-          false,
-          0,
-          0,
-          0,
-          0,
-          0};
+// Stages all taps together, or one by one where they reach far, and cuts the depth of each phase. A phase without taps
+// has one piece of nothing, which leaves the bias.
+void add_tap_groups(Job& job, std::size_t element_bytes) {
+  const Correlation& part = job.part();
   const Index taps = static_cast<Index>(part.taps.size());
   const PixelStage whole(part, job.cut, 0, taps, part.channels, PixelStage::Place::anywhere);
-  const Index step = static_cast<std::size_t>(whole.elements()) * sizeof(T) <= kMostStageBytes ? taps : 1;
-  for (Index tap = 0; tap < taps; tap += step) {
+  const Index step = static_cast<std::size_t>(whole.elements()) * element_bytes <= kMostStageBytes ? taps : 1;
+  for (Index tap = 0; tap < taps; tap += step)
     job.groups.push_back(
         {PixelStage(part, job.cut, tap, tap + step, part.channels, PixelStage::Place::anywhere), {}, {}});
-    cut_depth(part, job.groups.back());
+  for (std::size_t index = 0; index < job.set.phases.size(); ++index) {
+    const Phase& phase = job.set.phases[index];
+    for (TapGroup& group : job.groups) {
+      const Index first = std::max(phase.first_tap, group.stage.first_tap());
+      const Index stop = std::min(phase.stop_tap, group.stage.stop_tap());
+      if (first < stop)
+        group.phases.push_back({index, cut_depth(group.stage.segments(part, part.channels, first, stop),
+                                                 (first - phase.first_tap) * part.channels, group.offsets)});
+    }
+    if (phase.part.taps.empty()) job.groups.front().phases.push_back({index, {{0, 0, 0, 0}}});
   }
-  const Index tile_columns = ceil_divide(job.tiles.vectors, job.tiles.tiles) * kernels.lanes;
-  job.block_tiles = job.is_direct ? job.tiles.tiles : std::max<Index>(1, kMostBlockColumns / tile_columns);
-  const bool has_runs = part.weight_row_stride == 1 || part.weight_channel_stride == 1;
+}
+
+template <class T>
+Job make_job(PhaseSet phases, const ConvKernels<T>& kernels, bool keeps_packed, int threads) {
+  const OutputTiles tiles(phases.common.rows, kernels.lanes, kernels.output_vectors);
+  const PixelCut cut = make_cut(phases, tiles, sizeof(T));
+  Job job{std::move(phases), cut, tiles, {}, false, false, 0, 0, 0, 0, {}};
+  job.is_direct = writes_in_place(job.part(), kernels.lanes);
+  const Index tile_elements = job.set.most_targets(job.cut) * job.tile_columns();
+  const Index most_tiles = std::min<Index>(kMostBlockColumns / job.tile_columns(),
+                                           static_cast<Index>(kMostResultBytes / sizeof(T)) / tile_elements);
+  job.block_tiles = job.is_direct ? job.tiles.tiles : std::max<Index>(1, most_tiles);
+  const bool has_runs = job.part().weight_row_stride == 1 || job.part().weight_channel_stride == 1;
   job.packs_ahead = keeps_packed || job.cut.boxes() > kFewBoxes || !has_runs;
-  const Index other_tasks = std::max<Index>(1, part.groups * job.cut.boxes());
+  const Index other_tasks = std::max<Index>(1, job.part().groups * job.cut.boxes());
   const Index cuts = std::min(job.tiles.tiles, ceil_divide(3 * static_cast<Index>(threads), other_tasks));
   job.task_tiles = ceil_divide(job.tiles.tiles, cuts);
   job.tile_tasks = ceil_divide(job.tiles.tiles, job.task_tiles);
+  add_tap_groups(job, sizeof(T));
   return job;
 }
 
@@ -155,31 +187,36 @@ struct Scratch {
   }
 };
 
-// Of one group: weights packed, or as they were given, and the packed bias.
+// Weights packed, those of all groups, or as they were given, and the packed bias of one group.
 template <class T>
 struct Weights {
   const T *packed, *weight, *bias;
+  Index group;
 };
 
-// All pixels of the box and all pieces of one group of taps, for one tile of output channels. `base`: channel that the
-// first column of the targets is.
+// All pixels of a box and all pieces of one phase, for one tile of output channels. `base`: channel that the first
+// column of the targets is.
 template <class T>
-void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup& group, const Weights<T>& weights,
-                   Index tile, Index base, Index pixels, const Scratch<T>& scratch) noexcept {
+void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup& group, const PhasePieces& phase,
+                   const Weights<T>& weights, Index tile, Index base, Index pixels,
+                   const Scratch<T>& scratch) noexcept {
+  const Correlation& part = job.set.phases[phase.phase].part;
   const Index vectors = job.tiles.vectors_of(tile), width = vectors * kernels.lanes;
   const Index rows = kernels.pixel_rows[vectors - 1];
-  const T* packed =
-      job.packs_ahead ? weights.packed + job.tiles.packed_offset(tile, job.part->depth()) : scratch.weights;
+  const T* packed = scratch.weights;
+  if (job.packs_ahead)
+    packed = weights.packed + job.packed_offsets[phase.phase] +
+             weights.group * job.tiles.packed_elements(part.depth()) + job.tiles.packed_offset(tile, part.depth());
   PixelTile<T> call{};
   call.column = job.tiles.first_column(tile) - base;
   call.last_column = job.tiles.column(job.tiles.first_vector(tile + 1) - 1) - base;
-  for (const Piece& piece : group.pieces) {
+  for (const Piece& piece : phase.pieces) {
     call.offsets = group.offsets.data() + piece.first_segment;
     call.segments = piece.segments;
     call.length = piece.length;
     call.weights = packed + (job.packs_ahead ? piece.depth * width : 0);
     if (!job.packs_ahead)
-      pack_output_depth(*job.part, job.tiles, kernels, weights.weight, tile, piece.depth,
+      pack_output_depth(part, job.tiles, kernels, weights.weight, tile, piece.depth,
                         piece.depth + piece.segments * piece.length, scratch.weights);
     call.start = piece.depth == 0 ? weights.bias + job.tiles.packed_offset(tile, 1) : nullptr;
     for (Index pixel = 0; pixel < pixels; pixel += rows) {
@@ -190,13 +227,37 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
   }
 }
 
-// Moves result[pixel][column] to the targets.
+// The address of each target of a phase: in the array itself, or among the results of the box.
 template <class T>
-void store_result(const Correlation& part, const ConvKernels<T>& kernels, const PixelBox& box, const T* result,
-                  Index pitch, Index columns, T* target) noexcept {
-  for_each_target_run(part, box, target, [&](T* run, Index first, Index count) {
-    kernels.move_block(count, columns, result + first * pitch, pitch, 1, run, part.target.axis_stride[2],
-                       part.target.channel_stride);
+void locate_targets(const Job& job, const Phase& phase, const PixelBox& box, T* target,
+                    const Scratch<T>& scratch) noexcept {
+  const PixelBox own = phase.clipped(box), whole = job.set.targets(box);
+  Grid grid = job.set.target;
+  T* first = target;
+  if (job.is_direct) {
+    first += box.image * grid.batch_stride;
+  } else {
+    first = scratch.result;
+    grid.axis_stride[2] = job.result_columns();
+    grid.axis_stride[1] = whole.count[2] * grid.axis_stride[2];
+    grid.axis_stride[0] = whole.count[1] * grid.axis_stride[1];
+    grid.batch_stride = whole.count[0] * grid.axis_stride[0];
+  }
+  for (int axis = 0; axis < kAxes; ++axis) {
+    first += ((job.is_direct ? whole.first[axis] : 0) + phase.part.target_phase[axis]) * grid.axis_stride[axis];
+    grid.axis_stride[axis] *= phase.part.target_step[axis];
+  }
+  locate_pixels(own, first, grid.batch_stride, grid.axis_stride, scratch.targets);
+}
+
+// Moves result[target][column] to the targets.
+template <class T>
+void store_result(const Job& job, const ConvKernels<T>& kernels, const PixelBox& box, const T* result, Index columns,
+                  T* target) noexcept {
+  const Grid& grid = job.set.target;
+  const Index pitch = job.result_columns();
+  for_each_target_run(grid, job.set.targets(box), target, [&](T* run, Index first, Index count) {
+    kernels.move_block(count, columns, result + first * pitch, pitch, 1, run, grid.axis_stride[2], grid.channel_stride);
   });
 }
 
@@ -205,49 +266,90 @@ void repeat_last(T* values, Index count) noexcept {
   std::fill(values + count, values + count + kMostPixelRows, values[count - 1]);
 }
 
+// Tiles [first, stop) of a box, whose source `scratch.stage` holds, and from one group of taps.
+template <class T>
+void multiply_group(const Job& job, const ConvKernels<T>& kernels, const TapGroup& group, const PixelBox& box,
+                    const T* source, const Weights<T>& weights, T* target, Index first, Index stop,
+                    const Scratch<T>& scratch) noexcept {
+  const Index base = job.is_direct ? 0 : job.tiles.first_column(first);
+  for (const PhasePieces& pieces : group.phases) {
+    const Phase& phase = job.set.phases[pieces.phase];
+    const PixelBox own = phase.clipped(box);
+    const Index pixels = own.pixels();
+    if (pixels == 0) continue;
+    group.stage.locate(own, source, scratch.stage, scratch.pixels);
+    locate_targets(job, phase, box, target, scratch);
+    repeat_last(scratch.pixels, pixels);
+    repeat_last(scratch.targets, pixels);
+    for (Index tile = first; tile < stop; ++tile)
+      multiply_tile(job, kernels, group, pieces, weights, tile, base, pixels, scratch);
+  }
+}
+
 template <class T>
 void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, Weights<T> weights, T* target, Index task,
               const Scratch<T>& scratch) noexcept {
-  const Correlation& part = *job.part;
+  const Correlation& part = job.part();
   const PixelBox box = job.cut.box(part, task % job.cut.boxes());
   const Index first_tile = task / job.cut.boxes() % job.tile_tasks * job.task_tiles;
   const Index stop_tile = std::min(first_tile + job.task_tiles, job.tiles.tiles);
-  const Index group = task / job.cut.boxes() / job.tile_tasks, pixels = box.pixels();
-  source += group * part.channels * part.source.channel_stride;
-  weights.packed += job.packed_offset + group * job.tiles.packed_elements(part.depth());
-  weights.weight += group * part.weight_group_stride;
-  weights.bias += group * job.tiles.packed_elements(1);
-  target += part.target_offset + group * part.rows * part.target.channel_stride;
+  weights.group = task / job.cut.boxes() / job.tile_tasks;
+  source += weights.group * part.channels * part.source.channel_stride;
+  weights.weight += weights.group * part.weight_group_stride;
+  weights.bias += weights.group * job.tiles.packed_elements(1);
+  target += job.set.target_offset + weights.group * part.rows * part.target.channel_stride;
   for (Index block = first_tile; block < stop_tile; block += job.block_tiles) {
     const Index stop = std::min(block + job.block_tiles, stop_tile);
-    const Index base = job.is_direct ? 0 : job.tiles.first_column(block), pitch = job.result_columns();
-    if (job.is_direct) locate_targets(part, box, target, scratch.targets);
-    else
-      for (Index i = 0; i < pixels; ++i) scratch.targets[i] = scratch.result + i * pitch;
-    repeat_last(scratch.targets, pixels);
-    for (const TapGroup& taps : job.groups) {
-      if (block == first_tile || job.groups.size() > 1) {
-        taps.stage.fill(part, kernels, source, part.channels, box, scratch.stage);
-        taps.stage.locate(box, source, scratch.stage, scratch.pixels);
-        repeat_last(scratch.pixels, pixels);
-      }
-      for (Index tile = block; tile < stop; ++tile)
-        multiply_tile(job, kernels, taps, weights, tile, base, pixels, scratch);
+    for (const TapGroup& group : job.groups) {
+      if (block == first_tile || job.groups.size() > 1)
+        group.stage.fill(part, kernels, source, part.channels, box, scratch.stage);
+      multiply_group(job, kernels, group, box, source, weights, target, block, stop, scratch);
     }
+    const Index column = job.tiles.first_column(block);
     if (!job.is_direct)
-      store_result(part, kernels, box, scratch.result, pitch, job.tiles.stop_column(stop - 1) - base,
-                   target + base * part.target.channel_stride);
+      store_result(job, kernels, box, scratch.result, job.tiles.stop_column(stop - 1) - column,
+                   target + column * part.target.channel_stride);
   }
+}
+
+// Phases become one job, other correlations one each.
+template <class T>
+std::vector<Job> make_jobs(const std::vector<Correlation>& parts, const ConvKernels<T>& kernels, bool keeps_packed,
+                           int threads, Index& packed_elements, Index& tasks) {
+  std::vector<Job> jobs;
+  const std::size_t step = parts.front().is_phase() ? parts.size() : 1;
+  for (std::size_t first = 0; first < parts.size(); first += step) {
+    jobs.push_back(make_job(PhaseSet(&parts[first], &parts[first] + step), kernels, keeps_packed, threads));
+    Job& job = jobs.back();
+    job.first_task = tasks;
+    tasks += job.tasks();
+    for (const Phase& phase : job.set.phases) {
+      job.packed_offsets.push_back(packed_elements);
+      packed_elements += job.packed_elements(phase);
+    }
+  }
+  return jobs;
+}
+
+template <class T>
+void pack_phases(const std::vector<Job>& jobs, const ConvKernels<T>& kernels, const T* weight, T* packed, int threads) {
+  for (const Job& job : jobs)
+    for (std::size_t i = 0; job.packs_ahead && i < job.set.phases.size(); ++i)
+      pack_output_tiles(job.set.phases[i].part, job.tiles, kernels, weight, packed + job.packed_offsets[i], threads);
 }
 
 }  // namespace
 
-// Channels first, bringing channels together and apart again pays where several taps read the same copy, unless there
-// are so few channels that their transposes are mostly empty.
+// Channels first, bringing channels together and apart again pays where several taps read the same copy or several
+// phases make whole rows, unless there are so few channels that their transposes are mostly empty.
 bool pixel_tiles_accept(const Correlation& part) {
   constexpr Index kFewChannels = 3, kLeastRows = 8;  // fewer fill no vector of output channels
-  return (part.is_channels_last() && part.rows >= kLeastRows) ||
-         (part.taps.size() > 1 && part.channels > kFewChannels && part.target.axis_stride[2] == 1);
+  constexpr Index kMostPhases = 256;                 // of which a box has few positions each
+  if (phase_count(part) > kMostPhases) return false;
+  const bool fills_vectors = part.rows >= kLeastRows;
+  if (part.is_channels_last() && fills_vectors) return true;
+  const bool has_planes = part.channels > kFewChannels && part.target.axis_stride[2] == part.target_step[2];
+  return has_planes && (part.is_phase() ? fills_vectors : part.taps.size() > 1);
 }
 
 template <class T>
@@ -256,22 +358,11 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const int threads = num_threads > 0 ? num_threads : default_threads();
   PackedWeights<T> packed(PackedForm::pixel_tiles, kernels, parts, weight);
-  std::vector<Job> jobs;
   Index packed_elements = 0, tasks = 0, work = 0;
-  for (const Correlation& part : parts) {
-    jobs.push_back(make_job(part, kernels, packed.are_kept(), threads));
-    jobs.back().packed_offset = packed_elements;
-    jobs.back().first_task = tasks;
-    packed_elements += jobs.back().packed_elements();
-    tasks += jobs.back().tasks();
-    work += part.groups * part.rows * part.depth() * part.pixels() / 16;
-  }
+  const std::vector<Job> jobs = make_jobs(parts, kernels, packed.are_kept(), threads, packed_elements, tasks);
+  for (const Correlation& part : parts) work += part.groups * part.rows * (part.depth() + 16) * part.pixels() / 16;
   if (tasks == 0) return;
-  packed.pack(packed_elements, [&](T* memory) {
-    for (const Job& job : jobs)
-      if (job.packs_ahead)
-        pack_output_tiles(*job.part, job.tiles, kernels, weight, memory + job.packed_offset, threads);
-  });
+  packed.pack(packed_elements, [&](T* memory) { pack_phases(jobs, kernels, weight, memory, threads); });
   // Parts of one pass have the same target channels.
   const Index groups = parts.front().groups;
   const OutputTiles& tiles = jobs.front().tiles;
@@ -286,7 +377,7 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
     Scratch<T> scratch;
     Scratch<T>::carve(Carver(memory.of(worker)), jobs, scratch);
     const Job& job = job_of(jobs, task);
-    run_task(job, kernels, source, Weights<T>{packed.data(), weight, packed_bias}, target, task - job.first_task,
+    run_task(job, kernels, source, Weights<T>{packed.data(), weight, packed_bias, 0}, target, task - job.first_task,
              scratch);
   });
 }

@@ -148,7 +148,7 @@ void multiply_box(const Cut& cut, const ConvKernels<T>& kernels, const Correlati
 template <class T>
 void pack_gradients(const Correlation& part, const ConvKernels<T>& kernels, const PixelBox& box, const T* grad_output,
                     Index count, Index pitch, T* packed) noexcept {
-  for_each_target_run(part, box, grad_output, [&](const T* run, Index first, Index pixels) {
+  for_each_target_run(part.target, box, grad_output, [&](const T* run, Index first, Index pixels) {
     kernels.move_block(pixels, count, run, part.target.axis_stride[2], part.target.channel_stride,
                        packed + first * pitch, pitch, 1);
   });

@@ -8,7 +8,8 @@ namespace {
 
 constexpr Index kLine = 16;  // elements of a cache line, or of two
 
-// Walks the pixels of a box in order, through any array: one address each.
+}  // namespace
+
 template <class T>
 void locate_pixels(const PixelBox& box, T* first, Index image_pitch, const Index* pitch, T** pixels) noexcept {
   for (Index image = 0; image < box.images; ++image)
@@ -18,8 +19,6 @@ void locate_pixels(const PixelBox& box, T* first, Index image_pitch, const Index
         for (Index x = 0; x < box.count[2]; ++x) *pixels++ = row + x * pitch[2];
       }
 }
-
-}  // namespace
 
 PixelCut::PixelCut(const Correlation& part, Index wanted) {
   const Index* extent = part.target.extent;
@@ -95,9 +94,10 @@ Index PixelStage::tap_offset(const Tap& tap) const noexcept {
   return offset;
 }
 
-std::vector<Segment> PixelStage::segments(const Correlation& part, Index channels) const {
+std::vector<Segment> PixelStage::segments(const Correlation& part, Index channels, Index first_tap,
+                                          Index stop_tap) const {
   std::vector<Segment> segments;
-  for (Index tap = first_tap_; tap < stop_tap_; ++tap) {
+  for (Index tap = first_tap; tap < stop_tap; ++tap) {
     const Index offset = tap_offset(part.taps[static_cast<std::size_t>(tap)]);
     const bool touches = !segments.empty() && segments.back().offset + segments.back().length == offset;
     if (touches && channels == part.channels) segments.back().length += channels;
@@ -157,20 +157,13 @@ void PixelStage::locate(const PixelBox& box, const T* source, const T* stage, co
   locate_pixels(box, first, image_pitch_, pitch, pixels);
 }
 
-template <class T>
-void locate_targets(const Correlation& part, const PixelBox& box, T* target, T** pixels) noexcept {
-  target += box.image * part.target.batch_stride;
-  for (int axis = 0; axis < kAxes; ++axis) target += box.first[axis] * part.target.axis_stride[axis];
-  locate_pixels(box, target, part.target.batch_stride, part.target.axis_stride, pixels);
-}
-
 template void PixelStage::fill(const Correlation&, const ConvKernels<float>&, const float*, Index, const PixelBox&,
                                float*) const noexcept;
 template void PixelStage::locate(const PixelBox&, const float*, const float*, const float**) const noexcept;
-template void locate_targets(const Correlation&, const PixelBox&, float*, float**) noexcept;
+template void locate_pixels(const PixelBox&, float*, Index, const Index*, float**) noexcept;
 template void PixelStage::fill(const Correlation&, const ConvKernels<double>&, const double*, Index, const PixelBox&,
                                double*) const noexcept;
 template void PixelStage::locate(const PixelBox&, const double*, const double*, const double**) const noexcept;
-template void locate_targets(const Correlation&, const PixelBox&, double*, double**) noexcept;
+template void locate_pixels(const PixelBox&, double*, Index, const Index*, double**) noexcept;
 
 }  // namespace convpool

@@ -53,8 +53,11 @@ class PixelStage {
   Index elements() const noexcept { return is_in_place_ ? 0 : images_ * image_pitch_; }
   Index first_tap() const noexcept { return first_tap_; }
   Index stop_tap() const noexcept { return stop_tap_; }
-  // Where the taps find `channels` channels each, in order.
-  std::vector<Segment> segments(const Correlation& part, Index channels) const;
+  // Where taps [first_tap, stop_tap), or all that are staged, find `channels` channels each, in order.
+  std::vector<Segment> segments(const Correlation& part, Index channels, Index first_tap, Index stop_tap) const;
+  std::vector<Segment> segments(const Correlation& part, Index channels) const {
+    return segments(part, channels, first_tap_, stop_tap_);
+  }
 
   // Copies `channels` channels from `source`, the first of them, unless they are read in place.
   template <class T>
@@ -78,15 +81,14 @@ class PixelStage {
   Index axis_pitch_[kAxes], image_pitch_;
 };
 
-// The address of each pixel of a box in an array of targets.
+// Walks the pixels of a box in order, through any array: one address each.
 template <class T>
-void locate_targets(const Correlation& part, const PixelBox& box, T* target, T** pixels) noexcept;
+void locate_pixels(const PixelBox& box, T* first, Index image_pitch, const Index* pitch, T** pixels) noexcept;
 
 // visit(address, first pixel, count) for each run of the box's pixels that are equally far apart in an array of
 // targets.
 template <class T, class Visit>
-void for_each_target_run(const Correlation& part, const PixelBox& box, T* target, Visit&& visit) noexcept {
-  const Grid& grid = part.target;
+void for_each_target_run(const Grid& grid, const PixelBox& box, T* target, Visit&& visit) noexcept {
   target += box.image * grid.batch_stride;
   for (int axis = 0; axis < kAxes; ++axis) target += box.first[axis] * grid.axis_stride[axis];
   const bool joins_rows = box.count[2] == grid.extent[2] && grid.axis_stride[1] == grid.extent[2] * grid.axis_stride[2];

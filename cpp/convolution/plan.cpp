@@ -5,6 +5,7 @@
 
 #include "convolution/convolution.hpp"
 #include "convolution/channel_sums.hpp"
+#include "convolution/depthwise_phases.hpp"
 #include "convolution/depthwise_planes.hpp"
 #include "convolution/lanes.hpp"
 #include "convolution/output_lanes.hpp"
@@ -43,6 +44,7 @@ struct Algorithm {
   void (*grad_weight)(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
                       T* grad_weight, T* grad_bias, int num_threads);
   bool maps_padding = false;  // reads padding that stands for elements of the source; the others know zeros only
+  bool fills_gaps = false;    // writes the elements between the targets of stride phases, too, that no phase has
 };
 
 bool accepts_rows(const Conditions& conditions, const Correlation& part) {
@@ -55,6 +57,10 @@ bool accepts_depthwise_planes(const Conditions& conditions, const Correlation& p
   if (conditions.table == nullptr) return false;
   return conditions.pass == ConvPass::grad_weight ? depthwise_planes_grad_weight_accepts(part)
                                                   : depthwise_planes_accept(part);
+}
+
+bool accepts_depthwise_phases(const Conditions& conditions, const Correlation& part) {
+  return conditions.table != nullptr && conditions.pass == ConvPass::grad_input && depthwise_phases_accept(part);
 }
 
 bool accepts_lanes(const Conditions& conditions, const Correlation& part) {
@@ -103,12 +109,13 @@ template <class T>
 constexpr Algorithm<T> kPlan[] = {
     {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>,
      separate_gradients<T, depthwise_planes_grad_weight<T>>},
+    {"depthwise_phases", accepts_depthwise_phases, run_depthwise_phases<T>, nullptr, false, true},
     {"lanes", accepts_lanes, run_lanes<T>, separate_gradients<T, lane_grad_weight<T>>},
     {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, separate_gradients<T, winograd_grad_weight<T, 4>>, true},
     {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, separate_gradients<T, winograd_grad_weight<T, 2>>, true},
     {"row_tiles", accepts_rows, run_row_tiles<T>, separate_gradients<T, row_grad_weight<T>>, true},
     {"output_lanes", accepts_output_lanes, run_output_lanes<T>, separate_gradients<T, output_lane_grad_weight<T>>},
-    {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, pixel_gradients<T>},
+    {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, pixel_gradients<T>, false, true},
     {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>, true},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
 };
@@ -180,6 +187,13 @@ void correlate_apart(const Parts& parts, ConvPass pass, const T* source, const T
   }
 }
 
+// Whether the algorithm that is chosen writes every element of a gradient.
+template <class T>
+bool fills_gaps(const InputGradient& gradient, Precision precision) {
+  const bool is_one_call = gradient.parts() > 0 && gradient.parts() <= kPartsAtOnce;
+  return is_one_call && choose<T>(largest(parts_from(gradient, 0)), ConvPass::grad_input, precision).fills_gaps;
+}
+
 // What reached the padding of images [first, first + images) is added to the elements that it stands for.
 template <class T>
 void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, const T* weight, Index first,
@@ -241,7 +255,8 @@ template <class T>
 void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T* weight, const T* bias, T* grad_input,
                      const ConvOptions& options) {
   const InputGradient gradient(geometry);
-  if (!gradient.covers_all()) fill_channels(geometry.input, bias, grad_input, options.num_threads);
+  if (!gradient.covers_all() && !fills_gaps<T>(gradient, options.precision))
+    fill_channels(geometry.input, bias, grad_input, options.num_threads);
   for (Index first = 0; first < gradient.parts(); first += kPartsAtOnce)
     correlate(parts_from(gradient, first), ConvPass::grad_input, grad_output, weight, bias, grad_input, options);
   if (geometry.padding_mode != PaddingMode::zeros)

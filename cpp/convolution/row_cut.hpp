@@ -11,6 +11,7 @@ constexpr Index kLeastBoxRows = 4, kLeastBoxColumns = 64;
 struct RowCut {
   Index group_block;  // groups of a task: one, or a vector's worth of channels where channels are innermost
   Index group_blocks;
+  Index channel_block;  // channels of a group that are held at once
   Index box_rows, y_boxes;
   Index box_columns, x_boxes;
   Index padded_columns;  // box_columns rounded up to whole vectors
@@ -22,6 +23,9 @@ struct RowCut {
   }
   TargetBox box(const Correlation& part, Index index) const noexcept;
 };
+
+// Channels of a group that are held at once.
+Index channels_at_once(const Correlation& part) noexcept;
 
 RowCut make_row_cut(const Correlation& part, Index lanes, std::size_t element_bytes);
 

@@ -18,10 +18,14 @@ constexpr std::size_t kMostTileBytes = 512 << 10;  // of the padded source, at t
 // One correlation; those of one call share the cut and the padded source of a box.
 struct Job {
   const Correlation* part;
-  std::vector<Index> offsets;  // of every entry in the tile
-  Index packed_offset;
+  std::vector<Index> offsets;  // of every entry in the tile, in the order of packed weights
+  Index packed_offset, result_offset;
+};
 
-  bool is_direct() const { return part->target.axis_stride[2] == 1; }
+// Entries of some channels.
+struct Entries {
+  const Job* job;
+  Index first, stop;
 };
 
 struct Call {
@@ -29,20 +33,22 @@ struct Call {
   RowCut cut;
   PaddedRows tile;
   RowTiles blocks;  // of the rows of a group
+  bool is_direct;   // results are summed where they belong: at once, since the last vector of a row overlaps another
 
   const Correlation& first_part() const { return *jobs.front().part; }
-  Index tile_elements() const { return cut.group_block * first_part().channels * tile.channel_pitch(); }
+  Index tile_elements() const { return cut.group_block * cut.channel_block * tile.channel_pitch(); }
   Index result_elements() const {
-    return jobs.front().is_direct() ? 0 : cut.group_block * first_part().rows * cut.box_rows * cut.padded_columns;
+    return is_direct ? 0 : cut.group_block * first_part().rows * cut.box_rows * cut.padded_columns;
   }
 };
 
-std::vector<Index> entry_offsets(const Correlation& part, const PaddedRows& tile) {
+std::vector<Index> entry_offsets(const Correlation& part, const PaddedRows& tile, Index channel_block) {
   std::vector<Index> offsets;
   offsets.reserve(static_cast<std::size_t>(part.depth()));
-  for (const Tap& tap : part.taps)
-    for (Index channel = 0; channel < part.channels; ++channel)
-      offsets.push_back(channel * tile.channel_pitch() + tile.tap_offset(tap));
+  for (Index block = 0; block < part.channels; block += channel_block)
+    for (const Tap& tap : part.taps)
+      for (Index channel = 0; channel < std::min(channel_block, part.channels - block); ++channel)
+        offsets.push_back(channel * tile.channel_pitch() + tile.tap_offset(tap));
   return offsets;
 }
 
@@ -58,11 +64,16 @@ template <class T>
 Call make_call(const ConvKernels<T>& kernels, const std::vector<Correlation>& parts) {
   const Correlation all = united_part(parts);
   const RowCut cut = make_row_cut(all, kernels.lanes, sizeof(T));
-  Call call{{}, cut, PaddedRows(all, cut.box_rows, cut.padded_columns), RowTiles(all.rows, kernels.row_tile_rows)};
-  Index packed = 0;
+  Call call{{},
+            cut,
+            PaddedRows(all, cut.box_rows, cut.padded_columns),
+            RowTiles(all.rows, kernels.row_tile_rows),
+            all.target.axis_stride[2] == 1 && all.channels <= cut.channel_block};
+  Index packed = 0, results = 0;
   for (const Correlation& part : parts) {
-    call.jobs.push_back({&part, entry_offsets(part, call.tile), packed});
+    call.jobs.push_back({&part, entry_offsets(part, call.tile, cut.channel_block), packed, results});
     packed += packed_weight_elements(part);
+    results += call.result_elements();
   }
   return call;
 }
@@ -76,23 +87,23 @@ struct Place {
 
 // One tile of rows x vectors through all entries; without any, it is the bias.
 template <class T>
-void run_tile(const Job& job, const ConvKernels<T>& kernels, RowTile<T> tile, const T* packed, Index rows,
+void run_tile(const Entries& entries, const ConvKernels<T>& kernels, RowTile<T> tile, const T* packed, Index rows,
               Index vectors) noexcept {
-  const Index depth = job.part->depth();
-  for (Index entry = 0; entry == 0 || entry < depth; entry += kDepthChunk) {
+  for (Index entry = entries.first; entry == entries.first || entry < entries.stop; entry += kDepthChunk) {
     tile.a = packed + entry * rows;
-    tile.offsets = job.offsets.data() + entry;
-    tile.depth = std::min(kDepthChunk, depth - entry);
+    tile.offsets = entries.job->offsets.data() + entry;
+    tile.depth = std::min(kDepthChunk, entries.stop - entry);
     tile.is_added = entry > 0;
     kernels.row_tile[rows - 1][vectors - 1](tile);
   }
 }
 
 // Some target rows of a group. A tile's vectors lie below each other, so that narrow images fill them too; in
-// one-dimensional data they lie side by side. The last vector of a row overlaps the one before it.
+// one-dimensional data they lie side by side. The last vector of a row overlaps the one before it, or fills the padding
+// of a result.
 template <class T>
-void multiply_rows(const Call& call, const Job& job, const ConvKernels<T>& kernels, RowTile<T> tile, const T* packed,
-                   const T* source, Index rows, const TargetBox& box, const Place<T>& place) noexcept {
+void multiply_rows(const Call& call, const Entries& entries, const ConvKernels<T>& kernels, RowTile<T> tile,
+                   const T* packed, const T* source, Index rows, const TargetBox& box, const Place<T>& place) noexcept {
   const Index lanes = kernels.lanes, most_vectors = kernels.row_vectors[rows - 1];
   const bool is_flat = box.rows == 1;
   tile.b_vector = is_flat ? lanes : call.tile.target_row_pitch();
@@ -100,12 +111,12 @@ void multiply_rows(const Call& call, const Job& job, const ConvKernels<T>& kerne
   tile.c_row = place.row;
   tile.columns = box.columns;
   for (Index column = 0; column < box.columns;) {
-    const Index x = std::max<Index>(std::min(column, box.columns - lanes), 0);
+    const Index x = call.is_direct ? std::max<Index>(std::min(column, box.columns - lanes), 0) : column;
     const Index abreast = is_flat ? std::clamp<Index>((box.columns - x) / lanes, 1, most_vectors) : 1;
     for (Index y = 0; y < box.rows; y += most_vectors) {
       tile.b = source + y * call.tile.target_row_pitch() + x;
       tile.c = place.data + y * place.y + x;
-      run_tile(job, kernels, tile, packed, rows, is_flat ? abreast : std::min(most_vectors, box.rows - y));
+      run_tile(entries, kernels, tile, packed, rows, is_flat ? abreast : std::min(most_vectors, box.rows - y));
     }
     column = x + abreast * lanes;
   }
@@ -113,14 +124,14 @@ void multiply_rows(const Call& call, const Job& job, const ConvKernels<T>& kerne
 
 // All rows of a group.
 template <class T>
-void multiply_group(const Call& call, const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* source,
-                    const T* bias, const TargetBox& box, Place<T> place) noexcept {
+void multiply_group(const Call& call, const Entries& entries, const ConvKernels<T>& kernels, const T* packed,
+                    const T* source, const T* bias, const TargetBox& box, Place<T> place) noexcept {
   for (Index first = 0; first < call.blocks.rows; first += call.blocks.tile_rows) {
     const Index rows = call.blocks.rows_at(first);
     RowTile<T> tile{};
     tile.bias = bias == nullptr ? nullptr : bias + first;
-    multiply_rows(call, job, kernels, tile, packed, source, rows, box, place);
-    packed += rows * job.part->depth();
+    multiply_rows(call, entries, kernels, tile, packed, source, rows, box, place);
+    packed += rows * entries.job->part->depth();
     place.data += rows * place.row;
   }
 }
@@ -143,41 +154,65 @@ void store_box(const Call& call, const Grid& grid, const ConvKernels<T>& kernels
   }
 }
 
-// One part of a box whose padded source is in `tile`.
+// The box as one part has it: later phases may be a row or a column shorter, or have nothing in it.
+TargetBox own_box(const Correlation& part, TargetBox box) noexcept {
+  box.rows = std::max<Index>(0, std::min(box.rows, part.target.extent[1] - box.y));
+  box.columns = box.z < part.target.extent[0] ? std::min(box.columns, part.target.extent[2] - box.x) : 0;
+  if (box.columns <= 0) box.rows = 0;
+  return box;
+}
+
+// What a task works on: some groups of a box.
+struct Task {
+  TargetBox box;
+  Index first_group, groups;
+};
+
+// One part of a box of which `tile` holds the padded source, from those of its channels that `entries` are of.
 template <class T>
-void run_part(const Call& call, const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* bias,
-              T* target, const TargetBox& box, Index first_group, Index groups, const T* tile, T* result) noexcept {
+void run_part(const Call& call, const Entries& entries, const ConvKernels<T>& kernels, const T* packed, const T* bias,
+              T* target, const Task& task, const TargetBox& box, const T* tile, T* result) noexcept {
+  const Job& job = *entries.job;
   const Correlation& part = *job.part;
   const Grid& grid = part.target;
-  const Index first_row = first_group * part.rows;
-  target += part.target_offset + first_row * grid.channel_stride;
-  Place<T> place{result, call.cut.box_rows * call.cut.padded_columns, call.cut.padded_columns};
-  if (job.is_direct())
-    place = {target + box.batch * grid.batch_stride + box.z * grid.axis_stride[0] + box.y * grid.axis_stride[1] + box.x,
+  const Index first_row = task.first_group * part.rows;
+  Place<T> place{result + job.result_offset, call.cut.box_rows * call.cut.padded_columns, call.cut.padded_columns};
+  if (call.is_direct)
+    place = {target + part.target_offset + first_row * grid.channel_stride + box.batch * grid.batch_stride +
+                 box.z * grid.axis_stride[0] + box.y * grid.axis_stride[1] + box.x,
              grid.channel_stride, grid.axis_stride[1]};
-  for (Index group = 0; group < groups; ++group) {
-    multiply_group(call, job, kernels, packed + job.packed_offset + (first_row + group * part.rows) * part.depth(),
+  for (Index group = 0; group < task.groups; ++group) {
+    multiply_group(call, entries, kernels, packed + job.packed_offset + (first_row + group * part.rows) * part.depth(),
                    tile + group * part.channels * call.tile.channel_pitch(),
                    bias == nullptr ? nullptr : bias + first_row + group * part.rows, box, place);
     place.data += part.rows * place.row;
   }
-  if (!job.is_direct()) store_box(call, grid, kernels, result, groups * part.rows, box, target);
 }
 
 template <class T>
 void run_task(const Call& call, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias,
-              T* target, Index task, T* tile, T* result) noexcept {
+              T* target, Index index, T* tile, T* result) noexcept {
   const Correlation& first = call.first_part();
-  const Index block = task / call.cut.boxes, first_group = block * call.cut.group_block;
-  const Index groups = call.cut.groups_of(first, block);
-  const TargetBox box = call.cut.box(first, task % call.cut.boxes);
-  call.tile.pack(first, kernels, source, first_group * first.channels, groups * first.channels, box, tile);
+  const Index block = index / call.cut.boxes, first_group = block * call.cut.group_block;
+  const Task task{call.cut.box(first, index % call.cut.boxes), first_group, call.cut.groups_of(first, block)};
+  const Index whole_groups = (task.groups - 1) * first.channels;
+  for (Index channel = 0; channel == 0 || channel < first.channels; channel += call.cut.channel_block) {
+    const Index channels = std::min(call.cut.channel_block, first.channels - channel);
+    call.tile.pack(first, kernels, source, first_group * first.channels + channel, whole_groups + channels, task.box,
+                   tile);
+    for (const Job& job : call.jobs) {
+      const TargetBox own = own_box(*job.part, task.box);
+      const Index taps = static_cast<Index>(job.part->taps.size());
+      const Entries entries{&job, channel * taps, (channel + channels) * taps};
+      if (own.rows > 0) run_part(call, entries, kernels, packed, bias, target, task, own, tile, result);
+    }
+  }
   for (const Job& job : call.jobs) {
-    TargetBox own = box;  // later phases may be a row or a column shorter
-    own.rows = std::min(own.rows, job.part->target.extent[1] - own.y);
-    own.columns = std::min(own.columns, job.part->target.extent[2] - own.x);
-    if (own.z < job.part->target.extent[0] && own.rows > 0 && own.columns > 0)
-      run_part(call, job, kernels, packed, bias, target, own, first_group, groups, tile, result);
+    const TargetBox own = own_box(*job.part, task.box);
+    const Grid& grid = job.part->target;
+    if (own.rows > 0 && !call.is_direct)
+      store_box(call, grid, kernels, result + job.result_offset, task.groups * first.rows, own,
+                target + job.part->target_offset + first_group * first.rows * grid.channel_stride);
   }
 }
 
@@ -186,7 +221,8 @@ bool fits_tile(const Correlation& part) {
   constexpr Index kMostBlockChannels = 16, kMostLanes = 16;
   const PaddedRows tile(part, std::min(part.target.extent[1], kLeastBoxRows),
                         std::min(part.target.extent[2], kLeastBoxColumns) + kMostLanes);
-  const Index channels = part.source.channel_stride == 1 ? std::max(part.channels, kMostBlockChannels) : part.channels;
+  const Index held = channels_at_once(part);
+  const Index channels = part.source.channel_stride == 1 ? std::max(held, kMostBlockChannels) : held;
   return static_cast<std::size_t>(channels * tile.channel_pitch()) * sizeof(double) <= kMostTileBytes;
 }
 
@@ -223,13 +259,14 @@ void run_parts(const ConvKernels<T>& kernels, const std::vector<Correlation>& pa
   PackedWeights<T> packed(PackedForm::row_tiles, kernels, parts, weight);
   packed.pack(packed_elements, [&](T* memory) {
     for (const Job& job : call.jobs)
-      pack_weights(*job.part, call.blocks.tile_rows, weight, memory + job.packed_offset, num_threads);
+      pack_weights(*job.part, call.blocks.tile_rows, call.cut.channel_block, weight, memory + job.packed_offset,
+                   num_threads);
   });
 
   const int workers = worker_count(num_threads, call.cut.tasks(), work);
   const auto carve = [&](Carver carver, T*& tile, T*& result) {
     tile = carver.take<T>(call.tile_elements());
-    result = carver.take<T>(call.result_elements());
+    result = carver.take<T>(static_cast<Index>(call.jobs.size()) * call.result_elements());
     return carver.used();
   };
   T *tile, *result;

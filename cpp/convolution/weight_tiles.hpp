@@ -15,7 +15,9 @@ struct RowTiles {
 
 inline Index packed_weight_elements(const Correlation& part) { return part.groups * part.rows * part.depth(); }
 
+// The depth is [block of channels][tap][channel of the block].
 template <class T>
-void pack_weights(const Correlation& part, Index tile_rows, const T* weight, T* packed, int num_threads);
+void pack_weights(const Correlation& part, Index tile_rows, Index channel_block, const T* weight, T* packed,
+                  int num_threads);
 
 }  // namespace convpool

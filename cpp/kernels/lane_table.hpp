@@ -44,13 +44,29 @@ struct LaneKernels {
 };
 
 // Rows of one plane, through a square kernel: target[y][x] = bias + the sum over i, j of weights[i][j] *
-// source[y + i][x + j].
+// source[step * y + i][step * x + j]. A source row holds its columns at even places, then those at odd ones, where the
+// step is 2.
 template <class T>
 struct DepthwiseRows {
   Index rows, columns;  // of the target
   const T* source;
-  Index source_pitch;
+  Index source_pitch, odd_columns;
   const T* weights;
+  T bias;
+  T* target;
+  Index target_pitch;
+};
+
+// Rows that hold two phases: target[y][2 x + p] = bias + the sum over the taps of phase p of weights[tap] *
+// source[y][offsets[tap] + x]. The taps of phase 0 come first.
+template <class T>
+struct DepthwisePhases {
+  Index rows, columns;  // of the target
+  const T* source;
+  Index source_pitch;
+  const Index* offsets;
+  const T* weights;
+  Index even_taps, odd_taps;
   T bias;
   T* target;
   Index target_pitch;
@@ -66,10 +82,11 @@ struct DepthwiseProducts {
   Index gradient_pitch;
 };
 
-constexpr int kMostDepthwiseKernel = 5;
+constexpr int kMostDepthwiseKernel = 5, kMostDepthwiseStep = 2;
 template <class T>
-struct DepthwiseKernels {  // [kernel - 1], or null
-  void (*rows[kMostDepthwiseKernel])(const DepthwiseRows<T>& plane);
+struct DepthwiseKernels {  // [kernel - 1] and [step - 1], or null
+  void (*rows[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseRows<T>& plane);
+  void (*phases)(const DepthwisePhases<T>& plane);
   void (*products[kMostDepthwiseKernel])(const DepthwiseProducts<T>& plane, T* sums);
 };
 
