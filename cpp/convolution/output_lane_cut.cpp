@@ -23,10 +23,10 @@ Index OutputLaneCut::tile_columns() const noexcept {
   return (box_columns - 1) * step + 1 + group_offset(part.groups - 1);
 }
 
-// A tile in a part of the second-level cache, and some boxes for every image.
-Index OutputLaneCut::wanted_rows(std::size_t element_bytes) const {
-  constexpr Index kWantedBytes = 64 << 10, kWantedBoxes = 4;
-  Index count = std::max<Index>(ceil_divide(part.target.extent[1], kWantedBoxes), 1);
+// A tile in a part of the second-level cache.
+Index OutputLaneCut::wanted_rows(Index image_boxes, std::size_t element_bytes) const {
+  constexpr Index kWantedBytes = 64 << 10;
+  Index count = std::max<Index>(ceil_divide(part.target.extent[1], image_boxes), 1);
   const auto bytes = [&] {
     return rows.channels * PaddedRows(rows, count, tile_columns()).channel_pitch() * static_cast<Index>(element_bytes);
   };
@@ -34,12 +34,13 @@ Index OutputLaneCut::wanted_rows(std::size_t element_bytes) const {
   return count;
 }
 
-OutputLaneCut::OutputLaneCut(const Correlation& correlation, Index lanes, Index most_vectors, std::size_t element_bytes)
+OutputLaneCut::OutputLaneCut(const Correlation& correlation, Index lanes, Index most_vectors, Index image_boxes,
+                             std::size_t element_bytes)
     : part(correlation), rows(as_rows(correlation)),
       step(shares_tile() ? part.step[2] * part.source.axis_stride[2] : part.step[2]), box_rows(0), y_boxes(0),
       box_columns(std::min<Index>(part.target.extent[2], 512)),
       x_boxes(ceil_divide(part.target.extent[2], std::max<Index>(box_columns, 1))), tile(rows, 1, 1) {
-  box_rows = wanted_rows(element_bytes);
+  box_rows = wanted_rows(image_boxes, element_bytes);
   y_boxes = ceil_divide(part.target.extent[1], box_rows);
   tile = PaddedRows(rows, box_rows, tile_columns());
   for (const Tap& tap : rows.taps)

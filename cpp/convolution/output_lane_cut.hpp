@@ -8,7 +8,8 @@ namespace convpool {
 // One group's part as rows of single elements: channels last, the channels of all groups in a pixel are neighbouring
 // columns. Output channels are cut into blocks of some vectors.
 struct OutputLaneCut {
-  OutputLaneCut(const Correlation& part, Index lanes, Index most_vectors, std::size_t element_bytes);
+  // image_boxes: into how many boxes of rows an image is cut at least, if it has as many.
+  OutputLaneCut(const Correlation& part, Index lanes, Index most_vectors, Index image_boxes, std::size_t element_bytes);
 
   bool shares_tile() const noexcept { return part.source.channel_stride == 1; }  // between the groups
   Index depth() const noexcept { return part.depth(); }
@@ -34,7 +35,7 @@ struct OutputLaneCut {
 
  private:
   static Correlation as_rows(const Correlation& part);
-  Index wanted_rows(std::size_t element_bytes) const;
+  Index wanted_rows(Index image_boxes, std::size_t element_bytes) const;
   Index tile_columns() const noexcept;
 };
 

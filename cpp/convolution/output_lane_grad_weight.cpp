@@ -133,7 +133,8 @@ template <class T>
 void output_lane_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
                              T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const OutputLaneCut cut(part, kernels.lanes, kernels.output_lane.most_vectors, sizeof(T));
+  constexpr Index kImageBoxes = 4;  // pixels of a box are summed in registers
+  const OutputLaneCut cut(part, kernels.lanes, kernels.output_lane.most_vectors, kImageBoxes, sizeof(T));
   Call<T> call{kernels, cut, 1, cut.boxes(), source, grad_output, nullptr};
   const Index weights = call.blocks() * call.block_sums(), boxes = std::max<Index>(cut.boxes(), 1);
   const Index wanted = std::min(ceil_divide(kWantedTasks, call.blocks()), kMostPartials / weights);

@@ -13,6 +13,8 @@ namespace {
 
 constexpr Index kDepthChunk = 128;  // products summed in a register, as in packed tiles
 
+constexpr Index kWantedBoxes = 16;  // of all images
+
 // Finished rows are moved together until they have this many pixels.
 constexpr Index kMovedPixels = 512;
 
@@ -137,7 +139,9 @@ template <class T>
 void run_part(const KernelTable& table, const Correlation& part, const T* source, const T* weight, const T* bias,
               T* target, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(table);
-  const OutputLaneCut cut(part, kernels.lanes, kernels.output_lane.most_vectors, sizeof(T));
+  // Rows around a border between boxes are packed for both, so there are no more of them than fill the threads.
+  const Index image_boxes = ceil_divide(kWantedBoxes, std::max<Index>(part.batch * part.target.extent[0], 1));
+  const OutputLaneCut cut(part, kernels.lanes, kernels.output_lane.most_vectors, image_boxes, sizeof(T));
   const Index packed_rows = part.groups * cut.blocks * cut.width;
   PackedWeights<T> packed(PackedForm::output_lanes, kernels, part, weight);
   packed.pack(packed_rows * cut.depth(), [&](T* memory) {

@@ -12,6 +12,7 @@
 #include "convolution/packed_correlation.hpp"
 #include "convolution/padding_gradient.hpp"
 #include "convolution/pixel_tiles.hpp"
+#include "convolution/plane_grad_weight.hpp"
 #include "convolution/row_tiles.hpp"
 #include "convolution/winograd.hpp"
 #include "reference/convolution.hpp"
@@ -88,14 +89,6 @@ bool has_kernels(const Conditions& conditions, const Correlation&) { return cond
 
 bool always(const Conditions&, const Correlation&) { return true; }
 
-template <class T>
-void pixel_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                     T* grad_weight, T* grad_bias, int num_threads) {
-  if (grad_weight != nullptr)
-    return pixel_grad_weight(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
-  packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
-}
-
 // Gradients of an algorithm for the weight alone: the bias is a sum of its own.
 template <class T, void (*weight_gradient)(const KernelTable*, const Correlation&, const T*, const T*, T*, int)>
 void separate_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
@@ -103,6 +96,26 @@ void separate_gradients(const KernelTable* table, const Correlation& part, const
   if (grad_weight != nullptr) weight_gradient(table, part, source, grad_output, grad_weight, num_threads);
   if (grad_bias != nullptr)
     packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
+}
+
+// Pointwise layers read one side where it lies.
+template <class T>
+void pixel_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                     T* grad_weight, T* grad_bias, int num_threads) {
+  if (plane_grad_weight_accepts(part))
+    return separate_gradients<T, plane_grad_weight<T>>(table, part, source, grad_output, grad_weight, grad_bias,
+                                                       num_threads);
+  if (grad_weight != nullptr)
+    return pixel_grad_weight(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
+  packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
+}
+
+template <class T>
+void packed_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                      T* grad_weight, T* grad_bias, int num_threads) {
+  const auto gradients =
+      plane_grad_weight_accepts(part) ? separate_gradients<T, plane_grad_weight<T>> : packed_grad_weight<T>;
+  gradients(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
 }
 
 template <class T>
@@ -116,7 +129,7 @@ constexpr Algorithm<T> kPlan[] = {
     {"row_tiles", accepts_rows, run_row_tiles<T>, separate_gradients<T, row_grad_weight<T>>, true},
     {"output_lanes", accepts_output_lanes, run_output_lanes<T>, separate_gradients<T, output_lane_grad_weight<T>>},
     {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, pixel_gradients<T>, false, true},
-    {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>, true},
+    {"packed_tiles", has_kernels, run_packed<T>, packed_gradients<T>, true},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
 };
 

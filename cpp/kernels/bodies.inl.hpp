@@ -11,6 +11,7 @@
 #include "kernels/output_lanes.inl.hpp"
 #include "kernels/lane_convolution.inl.hpp"
 #include "kernels/pixel_tiles.inl.hpp"
+#include "kernels/plane_tiles.inl.hpp"
 #include "kernels/convolution.inl.hpp"
 #include "kernels/pooling_reductions.inl.hpp"
 #include "kernels/pooling_taps.inl.hpp"

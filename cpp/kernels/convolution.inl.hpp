@@ -87,6 +87,7 @@ constexpr ConvKernels<T> make_conv_kernels() {
   kernels.output_vectors = kOutputVectors;
   fill_pixel_tiles<T, kOutputVectors>(kernels);
   fill_gradient_tiles<T, kGradientRows, kChannelVectors>(kernels);
+  fill_plane_tiles<T, kGradientRows, kChannelVectors>(kernels);
   fill_row_tiles<T, kMostRowTileRows, kMostTileVectors>(kernels);
   fill_dot_rows<T, kMostDotRows, kMostDotTaps>(kernels);
   kernels.lane = make_lane_kernels<T>();

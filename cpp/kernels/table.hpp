@@ -75,6 +75,20 @@ struct GradientTile {
   Index sums_pitch;
 };
 
+// sums[row][lane] += sum over segments s and elements p of values[offsets[s] + row * row_pitch + p * step] *
+// panel[s][p][lane]: rows of an array, read where they lie.
+template <class T>
+struct PlaneTile {
+  const T* values;
+  Index row_pitch, step;
+  const Index* offsets;
+  Index segments, length;
+  const T* panel;  // [segments][length][vectors * lanes]
+  T* sums;
+  Index sums_pitch;
+  Index ahead;  // elements so far behind those of the first row are brought to the cache
+};
+
 constexpr int kMostRowTileRows = 8;
 constexpr int kMostDotRows = 4, kMostDotTaps = 8;
 
@@ -166,7 +180,8 @@ struct ConvKernels {
   int pixel_rows[kMostTileVectors];  // pixels of a tile of so many vectors; [vectors - 1]
   void (*pixel_tile[kMostTileVectors])(const PixelTile<T>& tile);
   void (*gradient_tile[kMostTileRows][kMostTileVectors])(
-      const GradientTile<T>& tile);   // [rows - 1][vectors - 1], up to gradient_rows and channel_vectors
+      const GradientTile<T>& tile);  // [rows - 1][vectors - 1], up to gradient_rows and channel_vectors
+  void (*plane_tile[kMostTileRows][kMostTileVectors])(const PlaneTile<T>& tile);  // the same sizes
   int row_tile_rows;                  // most rows of a row tile that has more than one vector
   int row_vectors[kMostRowTileRows];  // most vectors of a row tile; [rows - 1]
   void (*row_tile[kMostRowTileRows][kMostTileVectors])(
