@@ -4,6 +4,7 @@
 #include "convolution/output_tiles.hpp"
 #include "convolution/pixel_stage.hpp"
 #include "convolution/pixel_tiles.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -226,6 +227,7 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, We
       for (Index i = 0; i < pixels; ++i) scratch.targets[i] = scratch.result + i * pitch;
     repeat_last(scratch.targets, pixels);
     for (const TapGroup& taps : job.groups) {
+      if (is_interrupted()) return;
       if (block == first_tile || job.groups.size() > 1) {
         taps.stage.fill(part, kernels, source, part.channels, box, scratch.stage);
         taps.stage.locate(box, source, scratch.stage, scratch.pixels);
