@@ -18,10 +18,10 @@ def needs(gigabytes):
         pytest.skip(f"needs {gigabytes} GB of memory")
 
 
-@pytest.mark.parametrize("rows", [2**15 + 1, 1])
-def test_more_elements_than_32_bits_count_pt_67(rows):
-    """PyTorch #129785: offsets in 32 bits. Planes of less than 2**31 elements and one of more."""
+def test_more_elements_than_32_bits_count_pt_67():
+    """PyTorch #129785: offsets in 32 bits."""
     needs(8)
+    rows = 2**15 + 1
     x = np.zeros((1, rows, BEYOND // rows), np.uint8)
     x[0, -1, -3] = 9
     y, indices = cp.max_pool(x, 1024, return_indices=True)
