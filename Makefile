@@ -3,6 +3,7 @@
 #
 #   make train            train a small network on real digits: accuracy, train.png, times    (ARGS="--seeds 5")
 #   make test             run the test suite                                                  (ARGS="-k conv -x")
+#   make nightly          20,000 hostile calls with a new seed, every allocation failed once, gigabytes: half an hour
 #   make bench            time against the NumPy reference and the libraries found in .venv   (ARGS="--set convolution")
 #   make lint             ruff, mypy, clang-format, codespell
 #   make docs             draw the figures of docs/ again and run every block of the pages
@@ -18,7 +19,7 @@ STAMPS := $(VENV)/stamps
 SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp python -type f ! -name "*.pyc" ! -name "*.so")
 CPP_FILES := $(shell find cpp -name '*.cpp' -o -name '*.hpp')
 
-.PHONY: train test bench lint docs clean
+.PHONY: train test nightly bench lint docs clean
 .DELETE_ON_ERROR:
 
 train: $(STAMPS)/train
@@ -26,6 +27,10 @@ train: $(STAMPS)/train
 
 test: $(STAMPS)/test $(STAMPS)/train
 	$(RUN) -m pytest $(ARGS)
+
+nightly: $(STAMPS)/test
+	$(RUN) -m pytest -m large $(ARGS)
+	$(RUN) -m pytest tests/test_hostile.py --hypothesis-profile=nightly $(ARGS)
 
 bench: $(STAMPS)/bench
 	$(RUN) -m bench.run $(ARGS)

@@ -7,6 +7,7 @@ from convpool import _core
 from hypothesis import settings
 
 settings.register_profile("suite", deadline=None, derandomize=True, database=None, max_examples=150)
+settings.register_profile("nightly", deadline=None, database=None, max_examples=20_000)  # another seed each time
 settings.load_profile("suite")
 
 

@@ -439,7 +439,8 @@ def test_every_tail_length(isa, tail, layout):
 
 def test_plan(isa):
     def algorithm(pass_, kernel=3, dilation=1, padding=0, extent=40):
-        return _core.pool_algorithm((1, 2, extent, extent), kernel, 1, padding, dilation, pass_, "channels_first")
+        window = (kernel, 1, padding, dilation, False, None)
+        return _core.pool_algorithm((1, 2, extent, extent), *window, pass_, "channels_first")
 
     expected = "reference" if isa == "reference" else "separable"
     for pass_ in ("max_forward", "avg_forward", "avg_backward", "lp_forward", "lp_backward"):

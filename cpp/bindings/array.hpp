@@ -5,10 +5,10 @@
 #include <pybind11/pybind11.h>
 
 #include <initializer_list>
-#include <optional>
 #include <string>
 
 #include "bindings/arguments.hpp"
+#include "bindings/without_gil.hpp"
 
 namespace convpool::bindings {
 
@@ -70,18 +70,6 @@ template <class T>
 T* mutable_data(py::array& array) {
   return static_cast<T*>(array.mutable_data());
 }
-
-// Lets other Python threads run while it lives, unless the work is over before the GIL could change hands.
-class WithoutGil {
- public:
-  explicit WithoutGil(std::int64_t elements) {
-    if (elements >= kLeastElements) released_.emplace();
-  }
-
- private:
-  static constexpr std::int64_t kLeastElements = 1024;  // moved; 3 to 20 microseconds
-  std::optional<py::gil_scoped_release> released_;
-};
 
 // Calls body(T{}) with the C++ type of a checked float array.
 template <class Body>

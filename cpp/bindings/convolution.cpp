@@ -88,7 +88,7 @@ Object conv(Handle input_object, Handle weight_object, Handle bias_object, Handl
   with_float(input.type(), [&](auto zero) {
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil;
     const PreparedScope prepared(weight_argument.prepared());
     conv_forward<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, options);
   });
@@ -119,7 +119,7 @@ Object conv_transpose(Handle input_object, Handle weight_object, Handle bias_obj
   with_float(input.type(), [&](auto zero) {
     using T = decltype(zero);
     T* target = mutable_data<T>(output);
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil;
     const PreparedScope prepared(weight_argument.prepared());
     conv_grad_input<T>(geometry, input.data<T>(), weight.data<T>(), bias.data<T>(), target, options);
   });
@@ -181,7 +181,7 @@ Object conv_backward(Handle grad_output, Handle input, Handle weight, Handle str
     using T = decltype(zero);
     T *grad_input = arrays.target<T>(0), *grad_weight = arrays.target<T>(1), *grad_bias = arrays.target<T>(2);
     const T *x = arrays.input.data<T>(), *w = arrays.weight.data<T>(), *g = arrays.grad_output.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil;
     if (grad_input != nullptr) conv_grad_input<T>(geometry, g, w, nullptr, grad_input, options);
     if (grad_weight != nullptr || grad_bias != nullptr)
       conv_grad_weight<T>(geometry, g, x, grad_weight, grad_bias, options);
@@ -205,7 +205,7 @@ Object conv_transpose_backward(Handle grad_output, Handle input, Handle weight, 
     using T = decltype(zero);
     T *grad_input = arrays.target<T>(0), *grad_weight = arrays.target<T>(1), *grad_bias = arrays.target<T>(2);
     const T *x = arrays.input.data<T>(), *w = arrays.weight.data<T>(), *g = arrays.grad_output.data<T>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil;
     // The passes swap: the gradient of a transposed convolution's input is a convolution of grad_output.
     if (grad_input != nullptr) conv_forward<T>(geometry, g, w, nullptr, grad_input, options);
     if (grad_weight != nullptr) conv_grad_weight<T>(geometry, x, g, grad_weight, nullptr, options);

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "geometry/error.hpp"
+#include "runtime/interruption.hpp"
 
 namespace convpool::bindings {
 
@@ -11,6 +12,7 @@ void set_python_error() noexcept {
     throw;
   } catch (py::error_already_set& error) {
     error.restore();
+  } catch (const Interrupted&) {  // the signal handler has set its error
   } catch (const InvalidType& error) {
     PyErr_SetString(PyExc_TypeError, error.what());
   } catch (const InvalidArgument& error) {

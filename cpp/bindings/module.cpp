@@ -1,6 +1,7 @@
 #include "bindings/module.hpp"
 
 #include "bindings/arguments.hpp"
+#include "bindings/without_gil.hpp"
 #include "geometry/error.hpp"
 #include "runtime/isa.hpp"
 
@@ -16,6 +17,7 @@ PYBIND11_MODULE(_core, module) {
     }
   });
   convpool::bindings::numpy_types();
+  convpool::bindings::watch_signals();
   convpool::select_isa_from_environment();
   convpool::bindings::bind_convolution(module);
   convpool::bindings::bind_geometry(module);

@@ -90,7 +90,7 @@ Object convert_pool_indices(Handle indices_object, Handle input_shape, Handle ke
     using From = decltype(zero);
     std::int64_t* numbers = mutable_data<std::int64_t>(converted);
     const From* given = indices.data<From>();
-    const py::gil_scoped_release nogil;
+    const WithoutGil nogil;
     convert_indices(function, geometry, from, to, given, numbers);
   });
   return converted.attr("astype")(type, py::arg("copy") = false);

@@ -6,6 +6,7 @@
 #include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/probe.hpp"
+#include "runtime/processors.hpp"
 
 namespace convpool::bindings {
 
@@ -40,6 +41,7 @@ void bind_runtime(py::module_& module) {
              [](py::object threads) { set_default_threads(to_thread_count("set_num_threads", threads)); });
   module.def("exchange_thread_override",
              [](py::object threads) { return exchange_thread_override(to_thread_count("num_threads", threads)); });
+  module.def("quota_processors", &quota_processors, py::arg("root") = "");
   module.def("openmp_runtime", &openmp_runtime);
   module.def("compiler", [] { return std::string(CONVPOOL_COMPILER); });
   module.def("probe_fma", &probe_fma_without_gil, py::arg("seconds"), py::arg("num_threads"));

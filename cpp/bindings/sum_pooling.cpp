@@ -163,13 +163,14 @@ Object lp_pool_backward(Handle grad_object, Handle input_object, Handle output_o
 
 // For tests: which row of the plan serves a pass.
 std::string algorithm(Handle input_shape, Handle kernel_size, Handle stride, Handle padding, Handle dilation,
-                      const std::string& pass, Handle layout) {
+                      Handle ceil_mode, Handle output_size, const std::string& pass, Handle layout) {
   constexpr std::pair<const char*, PoolPass> kPasses[] = {
       {"max_forward", PoolPass::max_forward}, {"max_backward", PoolPass::max_backward},
       {"avg_forward", PoolPass::avg_forward}, {"avg_backward", PoolPass::avg_backward},
       {"lp_forward", PoolPass::lp_forward},   {"lp_backward", PoolPass::lp_backward}};
   const char* function = "pool_algorithm";
-  const Windows windows{kernel_size, stride, padding, dilation, Py_False, {}};
+  const Windows windows = output_size.is_none() ? Windows{kernel_size, stride, padding, dilation, ceil_mode, {}}
+                                                : Windows{{}, {}, {}, {}, {}, output_size};
   const PoolGeometry geometry = windows.over(function, to_shape(function, "input_shape", input_shape), layout);
   for (const auto& [name, value] : kPasses)
     if (pass == name) return pool_algorithm(geometry, value);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -32,7 +33,7 @@ void sum_planes(const ConvKernels<T>& kernels, const Extents& extents, const Cut
                 Index channel, T* sum) noexcept {
   const Index plane_pieces = ceil_divide(extents.plane(), kPieceElements);
   *sum = 0;
-  for (Index piece = cut.first_piece(slice); piece < cut.first_piece(slice + 1); ++piece) {
+  for (Index piece = cut.first_piece(slice); piece < cut.first_piece(slice + 1) && !is_interrupted(); ++piece) {
     const Index first = piece % plane_pieces * kPieceElements;
     const T* plane = values + piece / plane_pieces * extents.batch_stride() + channel * extents.channel_stride();
     *sum += kernels.sum_run(plane + first, std::min(kPieceElements, extents.plane() - first));
@@ -44,7 +45,7 @@ void sum_pixels(const ConvKernels<T>& kernels, const Extents& extents, const Cut
                 T* sums) noexcept {
   const Index pixels = extents.batch * extents.plane();
   std::fill_n(sums, extents.channels, T{0});
-  for (Index piece = cut.first_piece(slice); piece < cut.first_piece(slice + 1); ++piece) {
+  for (Index piece = cut.first_piece(slice); piece < cut.first_piece(slice + 1) && !is_interrupted(); ++piece) {
     const Index first = piece * kPieceRows;
     kernels.add_rows(values + first * extents.channels, std::min(kPieceRows, pixels - first), extents.channels, sums);
   }

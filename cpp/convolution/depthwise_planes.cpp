@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "convolution/padded_rows.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -160,7 +161,8 @@ void depthwise_planes_grad_weight(const KernelTable* table, const Correlation& p
     const Index first = task / slices * at_once, stop = std::min(first + at_once, part.groups), slice = task % slices;
     const auto own = [&](Index channel) { return sums + (channel * slices + slice) * taps * lanes; };
     for (Index channel = first; channel < stop; ++channel) std::fill_n(own(channel), taps * lanes, T{0});
-    for (Index batch = slice * batch_slice; batch < std::min((slice + 1) * batch_slice, part.batch); ++batch)
+    const Index stop_batch = std::min((slice + 1) * batch_slice, part.batch);
+    for (Index batch = slice * batch_slice; batch < stop_batch && !is_interrupted(); ++batch)
       for (Index channel = first; channel < stop; ++channel)
         add_plane(job, kernels, source, grad_output, batch, channel, reinterpret_cast<T*>(tiles.of(worker)),
                   own(channel));

@@ -4,6 +4,7 @@
 
 #include "convolution/lane_cut.hpp"
 #include "convolution/lanes.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr Index kWantedTasks = 16;        // slices must not depend on the number of threads
 constexpr Index kMostPartials = 1 << 21;  // elements of all slices
+constexpr Index kRowsBetween = 8;         // questions whether to go on: large kernels take long
 
 struct Job {
   const Correlation* part;
@@ -95,6 +97,7 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
   products.group = part.rows;
   for (Index z = 0; z < box.count[0]; ++z)
     for (Index y = 0; y < box.count[1]; ++y) {
+      if (y % kRowsBetween == 0 && is_interrupted()) return;
       job.window.pick_rows(scratch.table, read, z, y, scratch.rows);
       products.gradients = gradients.at(box.first[0] + z, box.first[1] + y, box.first[2]);
       add_row(job, kernels, products, box.count[2], scratch.sums);
@@ -111,7 +114,7 @@ void add_slice(const Job& job, const ConvKernels<T>& kernels, const T* source, c
   T* target = partial + slice * job.weights() + channel;
   for (Index tap = 0; tap < job.window.depth(); ++tap) std::fill_n(target + tap * all, channels, T{0});
   const Index stop = std::min((slice + 1) * job.boxes_per_slice, job.boxes());
-  for (Index box = slice * job.boxes_per_slice; box < stop; ++box) {
+  for (Index box = slice * job.boxes_per_slice; box < stop && !is_interrupted(); ++box) {
     std::fill_n(scratch.sums, job.window.depth() * job.cut.channels, T{0});
     const Index batch = box / job.cut.boxes_of_image();
     const Grid &from = job.part->source, &to = job.part->target;

@@ -1,6 +1,7 @@
 // Gradient of the weight with output channels as lanes: every source element of a tap meets the gradients of its pixel.
 #include "convolution/output_lane_cut.hpp"
 #include "convolution/output_lanes.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -88,7 +89,7 @@ void run_task(const Call<T>& call, Index task, const Scratch<T>& scratch) noexce
   std::fill_n(sums, call.block_sums(), T{0});
   if (!cut.is_direct) std::fill_n(scratch.gradients, call.box_pixels() * cut.width, T{0});
   const Index stop = std::min((slice + 1) * call.boxes_per_slice, cut.boxes());
-  for (Index i = slice * call.boxes_per_slice; i < stop; ++i) {
+  for (Index i = slice * call.boxes_per_slice; i < stop && !is_interrupted(); ++i) {
     const TargetBox box = cut.box(i);
     const T* gradients = call.grad_output + box.batch * grid.batch_stride + box.z * grid.axis_stride[0] +
                          box.y * grid.axis_stride[1] + box.x * grid.axis_stride[2] +

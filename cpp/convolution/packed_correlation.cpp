@@ -6,6 +6,7 @@
 #include "convolution/packed_weights.hpp"
 #include "convolution/panel.hpp"
 #include "convolution/weight_tiles.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -102,7 +103,7 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
   const T* group_bias = bias == nullptr ? nullptr : bias + group * part.rows;
   T* task_target = target + (group * part.rows + first_row) * part.target.channel_stride;
   const Result<T> result = place_result(part, kernels, targets, task_target, scratch);
-  for (Index first = 0; first < part.depth(); first += kDepthChunk) {
+  for (Index first = 0; first < part.depth() && !is_interrupted(); first += kDepthChunk) {
     const Index stop = std::min(first + kDepthChunk, part.depth());
     pack_panel(part, kernels, group_source, block, first, stop, panel);
     multiply_chunk(job, kernels, group_packed, panel, group_bias, first_row, stop_row, first, stop - first,

@@ -6,6 +6,7 @@
 #include "convolution/packed_correlation.hpp"
 #include "convolution/panel.hpp"
 #include "convolution/weight_sums.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -112,7 +113,7 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
   const T* group_source = source + group * part.channels * part.source.channel_stride;
   const T* group_grad = grad_output + (group * part.rows + channel) * part.target.channel_stride;
   const Index stop_block = std::min((slice + 1) * cut.blocks_per_slice, pixel_blocks(part));
-  for (Index index = slice * cut.blocks_per_slice; index < stop_block; ++index) {
+  for (Index index = slice * cut.blocks_per_slice; index < stop_block && !is_interrupted(); ++index) {
     const PixelBlock block(part, index, PixelBlock::Side::source);
     pack_rows(part, kernels, group_source, block, cut.sums.first_row + row, cut.sums.first_row + row + rows,
               scratch.panel);

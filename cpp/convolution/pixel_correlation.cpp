@@ -5,6 +5,7 @@
 #include "convolution/packed_weights.hpp"
 #include "convolution/phase_set.hpp"
 #include "convolution/pixel_tiles.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -301,6 +302,7 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, We
   for (Index block = first_tile; block < stop_tile; block += job.block_tiles) {
     const Index stop = std::min(block + job.block_tiles, stop_tile);
     for (const TapGroup& group : job.groups) {
+      if (is_interrupted()) return;
       if (block == first_tile || job.groups.size() > 1)
         group.stage.fill(part, kernels, source, part.channels, box, scratch.stage);
       multiply_group(job, kernels, group, box, source, weights, target, block, stop, scratch);

@@ -5,6 +5,7 @@
 #include "convolution/pixel_stage.hpp"
 #include "convolution/pixel_tiles.hpp"
 #include "convolution/weight_sums.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -193,7 +194,7 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
   std::fill_n(scratch.ones, cut.pixels.most_pixels(), scratch.one);
   std::fill_n(scratch.gradients, cut.pixels.most_pixels() * pitch, T{0});  // the lanes past the last channel
   const Index stop = std::min((task.slice + 1) * cut.boxes_per_slice, cut.pixels.boxes());
-  for (Index index = task.slice * cut.boxes_per_slice; index < stop; ++index) {
+  for (Index index = task.slice * cut.boxes_per_slice; index < stop && !is_interrupted(); ++index) {
     const PixelBox box = cut.pixels.box(part, index);
     stage.fill(part, kernels, source, task.channels, box, scratch.stage);
     stage.locate(box, source, scratch.stage, scratch.pixels);

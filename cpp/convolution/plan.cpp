@@ -26,7 +26,8 @@ namespace {
 
 using Parts = std::vector<Correlation>;
 
-constexpr Index kPartsAtOnce = 1024;  // phases of a gradient that are described, and run, together
+constexpr Index kPartsAtOnce = 1024;        // phases of a gradient that are described, and run, together
+constexpr Index kFilledElements = 1 << 14;  // by a task, in rows of any length
 
 // What an algorithm is chosen for. `table` is the kernel set, null for the reference loops.
 struct Conditions {
@@ -171,12 +172,15 @@ void fill_channels(const Extents& extents, const T* bias, T* target, int num_thr
   const Index rows =
       extents.layout == Layout::channels_first ? extents.batch * extents.channels : extents.batch * extents.plane();
   const Index length = rows == 0 ? 0 : extents.elements() / rows;
-  const int workers = worker_count(num_threads, rows, extents.elements());
-  parallel_for(rows, workers, [&](Index row, int) {
-    T* begin = target + row * length;
-    if (bias == nullptr) std::fill_n(begin, length, T{0});
-    else if (extents.layout == Layout::channels_first) std::fill_n(begin, length, bias[row % extents.channels]);
-    else std::copy_n(bias, length, begin);
+  const Index at_once = std::max<Index>(kFilledElements / std::max<Index>(length, 1), 1);
+  const Index tasks = ceil_divide(rows, at_once);
+  parallel_for(tasks, worker_count(num_threads, tasks, extents.elements()), [&](Index task, int) {
+    for (Index row = task * at_once; row < std::min((task + 1) * at_once, rows); ++row) {
+      T* begin = target + row * length;
+      if (bias == nullptr) std::fill_n(begin, length, T{0});
+      else if (extents.layout == Layout::channels_first) std::fill_n(begin, length, bias[row % extents.channels]);
+      else std::copy_n(bias, length, begin);
+    }
   });
 }
 

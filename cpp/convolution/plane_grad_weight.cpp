@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "convolution/weight_sums.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -157,7 +158,7 @@ void run_task(const Cut& cut, const ConvKernels<T>& kernels, const Task& task, c
   for (Index row = 0; row < task.rows; ++row) std::fill_n(sums + row * cut.pitch(), width, T{0});
   if (width > task.columns) std::fill_n(scratch.panel, width * cut.box_pixels(), T{0});  // lanes past the last column
   const Index stop_box = std::min((task.slice + 1) * cut.boxes_per_slice, cut.boxes);
-  for (Index box = task.slice * cut.boxes_per_slice; box < stop_box; ++box) {
+  for (Index box = task.slice * cut.boxes_per_slice; box < stop_box && !is_interrupted(); ++box) {
     const Index first = box * cut.box_pieces, pieces = std::min(cut.box_pieces, cut.pieces() - first);
     Index pixel = 0;
     for (Index i = 0; i < pieces; ++i) {

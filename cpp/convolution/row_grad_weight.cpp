@@ -4,6 +4,7 @@
 
 #include "convolution/row_cut.hpp"
 #include "convolution/row_tiles.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -103,7 +104,7 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
   std::fill(scratch.sums, scratch.sums + groups * job.group_weights() * job.lanes, T{0});
   const T* block_grads = grad_output + first_group * part.rows * part.target.channel_stride;
   const Index stop = std::min((slice + 1) * job.boxes_per_slice, job.cut.boxes);
-  for (Index index = slice * job.boxes_per_slice; index < stop; ++index) {
+  for (Index index = slice * job.boxes_per_slice; index < stop && !is_interrupted(); ++index) {
     const TargetBox box = job.cut.box(part, index);
     job.tile.pack(part, kernels, source, first_group * part.channels, groups * part.channels, box, scratch.tile);
     GradRows<T> grads = grad_rows(job, kernels, block_grads, groups * part.rows, box, scratch.grads);

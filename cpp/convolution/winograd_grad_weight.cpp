@@ -5,6 +5,7 @@
 #include "convolution/tap_cube.hpp"
 #include "convolution/winograd.hpp"
 #include "convolution/winograd_strips.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -153,7 +154,7 @@ bool run_task(const Problem<T>& problem, const Place& place, const T* source, co
   std::fill_n(scratch.sums, problem.points * problem.sum_pitch, T{0});
   bool is_small = true;
   const Index stop_block = std::min((place.slice + 1) * problem.slice_blocks, problem.cut.blocks);
-  for (Index block = place.slice * problem.slice_blocks; block < stop_block; ++block) {
+  for (Index block = place.slice * problem.slice_blocks; block < stop_block && !is_interrupted(); ++block) {
     Index tiles = 0;
     for (Index index = problem.cut.first_strip(block); index < problem.cut.first_strip(block + 1); ++index) {
       const Strip strip = problem.cut.strip(part.target, index);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "pooling/row_reducer.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 
 namespace convpool {
@@ -250,6 +251,7 @@ class WindowReduction {
         scratch.row_positions[slot + i] += static_cast<P>(origin * view_.axes[2].sources);
       const bool is_last = tap + 1 == taps;
       if (++kept < most && !is_last) continue;
+      if (is_interrupted()) return;
       reduce_chunk(kept, is_last, rows, scratch);
       kept = 1;
     }

@@ -1,10 +1,15 @@
 #include "reference/convolution.hpp"
 
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 
 namespace convpool::reference {
 
 namespace {
+
+constexpr Index kPixelsBetween = 256;  // questions whether to go on
+
+bool shall_stop_at(Index pixel) noexcept { return pixel % kPixelsBetween == 0 && is_interrupted(); }
 
 struct Point {
   Index batch;
@@ -51,7 +56,7 @@ T weighted_sum(const Correlation& part, const Point& point, const T* source, con
 template <class T>
 T product_sum(const Correlation& part, const Tap& tap, const T* source, const T* grad_output) noexcept {
   T sum{0};
-  for (Index pixel = 0; pixel < part.pixels(); ++pixel) {
+  for (Index pixel = 0; pixel < part.pixels() && !shall_stop_at(pixel); ++pixel) {
     const Point point = point_of(part, pixel);
     const Index offset = source_offset(part, point, tap);
     sum += (offset < 0 ? T{0} : source[offset]) * grad_output[target_offset(part, point)];
@@ -78,7 +83,7 @@ void correlate(const KernelTable*, const std::vector<Correlation>& parts, const 
       const Index group = row / part.rows;
       const T* group_source = source + group * part.channels * part.source.channel_stride;
       const T* row_weight = weight + group * part.weight_group_stride + row % part.rows * part.weight_row_stride;
-      for (Index pixel = 0; pixel < part.pixels(); ++pixel) {
+      for (Index pixel = 0; pixel < part.pixels() && !shall_stop_at(pixel); ++pixel) {
         const Point point = point_of(part, pixel);
         target[target_offset(part, point) + row * part.target.channel_stride] =
             weighted_sum(part, point, group_source, row_weight) + (bias == nullptr ? T{0} : bias[row]);

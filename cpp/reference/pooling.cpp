@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "pooling/half.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -58,7 +59,7 @@ void for_each_window(const PoolGeometry& geometry, Body&& body) {
   const PlaneStrides output(geometry.output);
   const Triple& windows = geometry.output.spatial;
   for (int64_t z = 0; z < windows[0]; ++z)
-    for (int64_t y = 0; y < windows[1]; ++y)
+    for (int64_t y = 0; y < windows[1] && !is_interrupted(); ++y)
       for (int64_t x = 0; x < windows[2]; ++x)
         body(Window{output.at(z, y, x), geometry.divisor_of(z, y, x), geometry.axes[0].taps(z),
                     geometry.axes[1].taps(y), geometry.axes[2].taps(x)});

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
-#include <thread>
 #include <utility>
 
 #ifdef _OPENMP
@@ -11,9 +9,10 @@
 #endif
 #ifdef __linux__
 #include <pthread.h>
-#include <sched.h>
 #endif
 
+#include "runtime/interruption.hpp"
+#include "runtime/processors.hpp"
 #include "runtime/thread_pool.hpp"
 #include "runtime/workspace.hpp"
 
@@ -30,40 +29,15 @@ thread_local int thread_override = 0;
 std::atomic<bool> has_forked{false};
 std::atomic<bool> pool_has_run{false};
 
-int affinity_cores() {
-#ifdef __linux__
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-// Whole processors the control group grants (rounded up), or a large number without a limit.
-int quota_cores() {
-  constexpr int kNoLimit = 1 << 16;
-  std::string quota;
-  double period = 0;
-  std::ifstream unified("/sys/fs/cgroup/cpu.max");
-  if (unified >> quota >> period && quota != "max" && period > 0) {
-    return std::max(1, static_cast<int>((std::atof(quota.c_str()) + period - 1) / period));
-  }
-  double legacy_quota = -1, legacy_period = 0;
-  std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> legacy_quota;
-  std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> legacy_period;
-  if (legacy_quota <= 0 || legacy_period <= 0) return kNoLimit;
-  return std::max(1, static_cast<int>((legacy_quota + legacy_period - 1) / legacy_period));
-}
-
+// The runtime has read OMP_NUM_THREADS, and is asked each time: its own number may be changed (threadpoolctl does
+// that).
 int automatic_threads() {
-  static const int threads = [] {
-    const int allowed = std::min(affinity_cores(), quota_cores());
 #ifdef _OPENMP
-    return std::max(1, std::min(allowed, omp_get_max_threads()));  // the runtime has read OMP_NUM_THREADS
+  static const int allowed = std::min(affinity_processors(), quota_processors());
+  return std::max(1, std::min(allowed, omp_get_max_threads()));
 #else
-    return (void)allowed, 1;
+  return 1;
 #endif
-  }();
-  return threads;
 }
 
 // Registered once, before the first parallel region: the child of a fork must never enter a region.
@@ -107,17 +81,37 @@ std::string openmp_runtime() {
 #endif
 }
 
+namespace {
+
+// Tasks that helpers do for a call which may be stopped.
+struct Loop {
+  TaskFunction function;
+  void* context;
+  Interruption* call;
+
+  static void run(void* loop_pointer, std::int64_t task, int worker) noexcept {
+    const Loop& loop = *static_cast<const Loop*>(loop_pointer);
+    const WorkFor work(loop.call);
+    if (!is_interrupted()) loop.function(loop.context, task, worker);
+  }
+};
+
+}  // namespace
+
 namespace detail {
 
 void run_tasks(std::int64_t tasks, int workers, TaskFunction function, void* context) {
   if (ScratchMeter::current() != nullptr) return;
+  Interruption* const call = Interruption::current();
   if (workers <= 1) {
-    for (std::int64_t task = 0; task < tasks; ++task) function(context, task, 0);
-    return;
+    for (std::int64_t task = 0; task < tasks && !is_interrupted(); ++task) function(context, task, 0);
+  } else {
+    watch_forks();
+    pool_has_run.store(true, std::memory_order_relaxed);
+    Loop loop{function, context, call};
+    ThreadPool::instance().run(tasks, workers, Loop::run, &loop);
   }
-  watch_forks();
-  pool_has_run.store(true, std::memory_order_relaxed);
-  ThreadPool::instance().run(tasks, workers, function, context);
+  if (call != nullptr && call->was_requested()) throw Interrupted{};
 }
 
 }  // namespace detail

@@ -30,7 +30,9 @@ namespace detail {
 void run_tasks(std::int64_t tasks, int workers, TaskFunction function, void* context);
 }  // namespace detail
 
-// Calls body(task, worker) for every task in [0, tasks); worker is in [0, workers). The body must not throw.
+// Calls body(task, worker) for every task in [0, tasks); worker is in [0, workers). The body must not throw, so it must
+// not call parallel_for either. If the call is stopped (runtime/interruption.hpp), tasks are left out and Interrupted
+// is thrown afterwards.
 template <class Body>
 void parallel_for(std::int64_t tasks, int workers, Body&& body) {
   using Plain = std::remove_reference_t<Body>;

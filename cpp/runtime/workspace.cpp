@@ -28,8 +28,7 @@ void ScratchMeter::add(std::ptrdiff_t bytes) {
 Workspace::Workspace(int workers, std::size_t bytes_per_worker)
     : worker_bytes_(aligned_bytes(bytes_per_worker)),
       bytes_(aligned_bytes(worker_bytes_ * static_cast<std::size_t>(workers) + 1)),
-      memory_(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes_))) {
-  if (!memory_) throw std::bad_alloc();
+      memory_(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t{kAlignment}))) {
   if (current_meter != nullptr) current_meter->add(static_cast<std::ptrdiff_t>(bytes_));
 }
 

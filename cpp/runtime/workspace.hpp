@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <new>
 
@@ -55,7 +54,7 @@ class Workspace {
 
  private:
   struct Free {
-    void operator()(std::byte* memory) const noexcept { std::free(memory); }
+    void operator()(std::byte* memory) const noexcept { ::operator delete(memory, std::align_val_t{kAlignment}); }
   };
   std::size_t worker_bytes_, bytes_;
   std::unique_ptr<std::byte, Free> memory_;
