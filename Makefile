@@ -10,6 +10,7 @@
 #   make asan             the test suite with AddressSanitizer and UndefinedBehaviorSanitizer   (ARGS="-k conv -x")
 #   make tsan             the driver with ThreadSanitizer                             (DRIVER_ARGS="--only winograd")
 #   make fuzz             fuzz the shape arithmetic                                           (FUZZ_SECONDS=3600)
+#   make aarch64          the driver for 64-bit ARM, under emulation
 #   make warnings         build with GCC and Clang, warnings as errors
 #   make clean            remove .venv and whatever the other targets made
 

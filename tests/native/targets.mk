@@ -11,7 +11,7 @@ configure = PATH="$(abspath $(VENV))/bin:$$PATH" $(CMAKE) -S . -B build/$(1) -G 
   -DCONVPOOL_NATIVE_TESTS=ON -DCONVPOOL_WERROR=ON $(2) >/dev/null
 build = PATH="$(abspath $(VENV))/bin:$$PATH" $(CMAKE) --build build/$(1)
 
-.PHONY: driver asan tsan fuzz warnings
+.PHONY: driver asan tsan fuzz aarch64 warnings
 
 driver: $(STAMPS)/tools
 	$(call configure,driver,)
@@ -39,7 +39,7 @@ tsan: $(STAMPS)/tools
 	$(call configure,tsan,-DCMAKE_CXX_COMPILER=clang++ -DCONVPOOL_SANITIZE=thread)
 	$(call build,tsan)
 	! $(TSAN_DRIVER) --race >build/tsan/race.txt 2>&1 && grep -q "WARNING: ThreadSanitizer: data race" build/tsan/race.txt
-	$(TSAN_DRIVER) --threads 1 --threads 3 $(DRIVER_ARGS)
+	$(TSAN_DRIVER) --threads 1 --threads 3 $(or $(DRIVER_ARGS),--quick)
 
 # libFuzzer on the shape arithmetic, from the malformed calls of the corpus and what earlier runs found.
 fuzz: $(STAMPS)/test
@@ -50,6 +50,14 @@ fuzz: $(STAMPS)/test
 	  -fsanitize-ignorelist=$(NATIVE)/ignored.txt $(NATIVE)/fuzz_geometry.cpp $(wildcard cpp/geometry/*.cpp) -o build/fuzz/fuzz
 	build/fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=30 -artifact_prefix=build/fuzz/ -print_final_stats=1 \
 	  -verbosity=0 build/fuzz/found build/fuzz/seeds
+
+# The core for 64-bit ARM, run under emulation.
+aarch64: $(STAMPS)/tools
+	$(NATIVE)/require.sh aarch64-linux-gnu-g++=g++-aarch64-linux-gnu qemu-aarch64-static=qemu-user-static
+	$(call configure,aarch64,-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++)
+	$(call build,aarch64)
+	qemu-aarch64-static -L /usr/aarch64-linux-gnu build/aarch64/tests/native/driver --threads 1 --threads 3 $(or $(DRIVER_ARGS),--quick)
 
 # Everything that is ours without a warning, by both compilers.
 warnings: $(STAMPS)/test $(STAMPS)/tools
