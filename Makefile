@@ -7,6 +7,12 @@
 #   make bench            time against the NumPy reference and the libraries found in .venv   (ARGS="--set convolution")
 #   make lint             ruff, mypy, clang-format, codespell
 #   make docs             draw the figures of docs/ again and run every block of the pages
+#   make driver           every operation of the core without Python, against the reference loops
+#   make asan             the test suite with AddressSanitizer and UndefinedBehaviorSanitizer   (ARGS="-k conv -x")
+#   make tsan             the driver with ThreadSanitizer                             (DRIVER_ARGS="--only winograd")
+#   make fuzz             fuzz the shape arithmetic                                           (FUZZ_SECONDS=3600)
+#   make aarch64          the driver for 64-bit ARM, under emulation
+#   make warnings         build with GCC and Clang, warnings as errors
 #   make clean            remove .venv and whatever the other targets made
 
 PYTHON ?= python3
@@ -17,7 +23,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/stamps
 SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp python -type f ! -name "*.pyc" ! -name "*.so")
-CPP_FILES := $(shell find cpp -name '*.cpp' -o -name '*.hpp')
+CPP_FILES := $(shell find cpp tests/native -name '*.cpp' -o -name '*.hpp')
 
 .PHONY: train test nightly bench lint docs clean
 .DELETE_ON_ERROR:
@@ -49,6 +55,8 @@ docs: $(STAMPS)/test $(STAMPS)/train
 clean:
 	rm -rf $(VENV) build dist wheelhouse train.png .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+include tests/native/targets.mk
 
 # ---- the environment: a stamp for the interpreter, one for the package, one for each extra in pyproject.toml ----
 

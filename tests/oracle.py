@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 
 import numpy as np
+import pytest
 from convpool import reference
 
 LAYOUTS = ("channels_first", "channels_last")
 FLOATS = (np.float32, np.float64)
 GRADIENTS = ("input", "weight", "bias")
+IS_SANITIZED = "CONVPOOL_SANITIZED" in os.environ  # by `make asan`
+needs_plain_memory = pytest.mark.skipif(IS_SANITIZED, reason="sanitizers take memory of their own")
 
 
 def integers(shape, seed=0, low=-3, high=3):

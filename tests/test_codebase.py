@@ -10,6 +10,8 @@ from pathlib import Path
 
 import convpool
 import pytest
+from convpool import _core
+from oracle import IS_SANITIZED
 
 ROOT = Path(__file__).resolve().parent.parent
 CPP = ROOT / "cpp"
@@ -48,7 +50,7 @@ def test_rooms():
 
 
 ALLOWED = {
-    "kernels": r"kernels/.*|cstdint|cstddef|immintrin\.h",
+    "kernels": r"kernels/.*|cstdint|cstddef|immintrin\.h|arm_neon\.h",
     "geometry": r"geometry/.*|[a-z_]+",
     "runtime": r"(runtime|geometry|kernels)/.*|[a-z_]+|omp\.h|pthread\.h|sched\.h",
     "convolution": r"(convolution|reference|geometry|kernels|runtime)/.*|[a-z_]+",
@@ -137,13 +139,43 @@ def test_versions_agree():
     assert stated == convpool.__version__
 
 
+def test_the_driver_asks_for_every_algorithm():
+    """Its list of what has to run is that of the plans."""
+    named = {
+        name
+        for plan in ("convolution/plan.cpp", "pooling/plan.cpp")
+        for name in re.findall(r'^    \{(?:PoolAlgorithm::\w+, )?"(\w+)"', (CPP / plan).read_text(), re.MULTILINE)
+    }
+    driver = (ROOT / "tests" / "native" / "driver.cpp").read_text()
+    lists = re.findall(r"k\w+Algorithms = \{(.*?)\};", driver, re.DOTALL)
+    required = {name for names in lists for name in re.findall(r'"(\w+)"', names)}
+    assert required == named - {"reference"}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-U__SIZEOF_POINTER__", "-D__SIZEOF_POINTER__=4"], "needs a 64-bit target"),
+        (["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"], "needs a little-endian target"),
+        ([], ""),
+    ],
+)
+def test_other_targets_are_refused_with_a_reason(flags, message):
+    command = ["g++", "-w", "-fsyntax-only", "-x", "c++", *flags, str(CPP / "geometry" / "target.hpp")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode == 0) == (not message)
+    assert message in run.stderr
+    assert "geometry/target.hpp" in (CPP / "geometry" / "shape.hpp").read_text()
+
+
 # ---- what the compiler made of it ----------------------------------------------------------------------------------
 
 
 def compiler():
     """A g++ of at least 12 for x86-64, or None."""
     path = shutil.which("g++")
-    if path is None:
+    if path is None or IS_SANITIZED:
         return None
     version, machine = (
         subprocess.run([path, flag], capture_output=True, text=True, check=True).stdout
@@ -261,6 +293,40 @@ def test_no_wider_registers_than_promised(compiled):
     assert "%ymm" in compiled["avx2"][1]
     assert not re.search(r"%[yz]mm", compiled["baseline"][1])
     assert not re.search(r"%k[0-7]\b|\{%k", compiled["avx2"][1])
+
+
+WIDE_REGISTER = re.compile(r"%zmm|%k[0-7]\b|%[xy]mm(?:1[6-9]|2\d|3[01])\b")
+
+
+def instruction_kind(text):
+    """The least instruction set that has an instruction with vector or mask registers; AVX2 is part of AVX-512."""
+    if WIDE_REGISTER.search(text):
+        return "avx512"
+    return "avx2" if text.startswith("v") else "baseline"
+
+
+def stretches(listing):
+    """Kinds of the instructions of a disassembly, those that follow each other as one."""
+    kinds = []
+    for line in listing:
+        text = line.split("\t", 1)[-1]
+        if not re.search(r"%[xyz]mm|%k[0-7]\b", text):
+            continue
+        kind = instruction_kind(text)
+        if not kinds or (kind != kinds[-1] and (kind, kinds[-1]) != ("avx2", "avx512")):
+            kinds.append(kind)
+    return kinds
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
+@pytest.mark.skipif("avx2" not in _core.available_isas(), reason="needs a module for x86-64")
+@pytest.mark.skipif(IS_SANITIZED, reason="sanitizers add functions of their own")
+def test_instructions_of_the_built_module_stay_in_their_kernels():
+    """The linker keeps an object file together: one stretch of each set, so no other code has its instructions."""
+    command = ["objdump", "-d", "--no-show-raw-insn", _core.__file__]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        kinds = stretches(process.stdout)
+    assert [kinds.count(kind) for kind in ("avx2", "avx512")] == [1, 1]
 
 
 @needs_compiler

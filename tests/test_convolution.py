@@ -516,6 +516,7 @@ print(peak() - before, conv_plan(*shapes, **window, pass_=pass_, dtype=dtype).sc
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no proc file system")
+@oracle.needs_plain_memory
 @pytest.mark.parametrize("pass_name", PASSES)
 @pytest.mark.parametrize(("dtype", "mode"), [("float32", "zeros"), ("float64", "reflect")])
 def test_the_plan_knows_the_scratch_memory(pass_name, dtype, mode):

@@ -391,6 +391,7 @@ def test_multiprocessing_by_fork():
 
 
 @linux_only
+@oracle.needs_plain_memory
 def test_memory_error_and_then_normal_life():
     """With little address space: MemoryError, nothing written, and the next small call works."""
     code = """
@@ -417,6 +418,7 @@ def test_memory_error_and_then_normal_life():
 
 
 @linux_only
+@oracle.needs_plain_memory
 def test_memory_does_not_grow():
     """A thousand calls, every second one an error."""
     import resource
@@ -436,6 +438,7 @@ def test_memory_does_not_grow():
 
 
 @linux_only
+@oracle.needs_plain_memory
 def test_scratch_memory_is_bounded():
     """160,000 stride phases: the working set beyond inputs and output stays near the documented bound."""
     code = """
@@ -538,12 +541,14 @@ SCRATCH_OF_NARROW_ROWS = (
 
 
 @linux_only
+@oracle.needs_plain_memory
 def test_scratch_memory_of_narrow_rows_is_bounded():
     """Planes of narrow rows are brought side by side only where a block of several is small."""
     check_scratch(SCRATCH_OF_NARROW_ROWS)
 
 
 @linux_only
+@oracle.needs_plain_memory
 @pytest.mark.parametrize("layout", oracle.LAYOUTS)
 @pytest.mark.parametrize("kernel", [3, 31])
 def test_scratch_memory_of_pooling_is_bounded(kernel, layout):
@@ -577,6 +582,7 @@ FIRST, LAST = {"layout": "channels_first"}, {"layout": "channels_last"}
 
 
 @linux_only
+@oracle.needs_plain_memory
 @pytest.mark.parametrize(
     ("shape", "window"),
     [

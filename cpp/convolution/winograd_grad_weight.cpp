@@ -122,11 +122,13 @@ bool transform_strip(const Problem<T>& problem, const Place& place, const T* sou
     }
     return is_small;
   };
-  return transform(problem.source, problem.transforms.transform_source, source,
-                   strip.z + problem.cube.least[0] + place.z * problem.cube.dilation[0], place.channels, scratch.source,
-                   problem.tile_pitch, problem.source_pitch) &
-         transform(problem.gradient, problem.transforms.transform_gradient, grad_output, strip.z, place.rows,
-                   scratch.gradient, kProductPitch, problem.gradient_pitch);
+  const bool is_source_small = transform(problem.source, problem.transforms.transform_source, source,
+                                         strip.z + problem.cube.least[0] + place.z * problem.cube.dilation[0],
+                                         place.channels, scratch.source, problem.tile_pitch, problem.source_pitch);
+  const bool is_gradient_small =
+      transform(problem.gradient, problem.transforms.transform_gradient, grad_output, strip.z, place.rows,
+                scratch.gradient, kProductPitch, problem.gradient_pitch);
+  return is_source_small && is_gradient_small;
 }
 
 template <class T>

@@ -9,6 +9,8 @@ namespace convpool {
 
 namespace {
 
+using Wide = __int128;  // what products of an extent and two parameters need
+
 // Inverse of `value` modulo `modulus`, for coprime arguments (extended Euclid).
 std::int64_t inverse_modulo(std::int64_t value, std::int64_t modulus) {
   std::int64_t previous = 0, current = 1, larger = modulus, smaller = value % modulus;
@@ -18,6 +20,30 @@ std::int64_t inverse_modulo(std::int64_t value, std::int64_t modulus) {
     std::swap(previous -= quotient * current, current);
   }
   return floor_modulo(previous, modulus);
+}
+
+// Sum of floor((step * i + offset) / modulus) over i in [0, count), as Euclid's algorithm counts the lattice points
+// under a line: in as many rounds as the numbers have digits.
+Wide sum_of_quotients(Wide count, Wide modulus, Wide step, Wide offset) {
+  Wide sum = 0;
+  while (true) {
+    sum += count * (count - 1) / 2 * (step / modulus) + count * (offset / modulus);
+    step %= modulus;
+    offset %= modulus;
+    const Wide end = step * count + offset;
+    if (end < modulus) return sum;
+    count = end / modulus;
+    offset = end % modulus;
+    std::swap(step, modulus);
+  }
+}
+
+// How many of the first `windows` windows have no tap in an input shorter than the dilation, where the first and the
+// last window of the axis have one: those that start, modulo the dilation, behind the input.
+Wide jumping_windows(const Axis& axis, std::int64_t windows) {
+  const std::int64_t start = floor_modulo(-axis.pad_low, axis.dilation);
+  const auto sum = [&](std::int64_t offset) { return sum_of_quotients(windows, axis.dilation, axis.stride, offset); };
+  return sum(start + axis.dilation - axis.input) - sum(start);
 }
 
 CoveringWindows adaptive_cover(const Axis& axis, std::int64_t position) {
@@ -103,12 +129,13 @@ void require_real_taps(const char* function, const Axis& axis) {
   require(0);
   require(axis.output - 1);
   if (axis.dilation <= axis.input) return;  // taps cannot jump over the input: the outermost windows decide
-  // A window then has at most one real tap, so the positions of a short input count the windows that have one.
-  std::int64_t real_windows = 0;
-  for (std::int64_t position = 0; position < std::min(axis.input, axis.output); ++position)
-    real_windows += axis.covering(position).count;
-  if (real_windows == axis.output) return;
-  for (std::int64_t window = 1; window < axis.output - 1; ++window) require(window);
+  std::int64_t most = axis.output;
+  if (jumping_windows(axis, most) == 0) return;
+  for (std::int64_t least = 0; most - least > 1;) {  // none of the first `least` windows, some of the first `most`
+    const std::int64_t middle = least + (most - least) / 2;
+    (jumping_windows(axis, middle) == 0 ? least : most) = middle;
+  }
+  require(most - 1);
 }
 
 }  // namespace convpool

@@ -7,6 +7,8 @@
 #include <initializer_list>
 #include <string>
 
+#include "geometry/target.hpp"
+
 namespace convpool {
 
 constexpr int kAxes = 3;  // depth, height, width; lower ranks leave the leading axes at extent 1

@@ -9,5 +9,5 @@ static inline __attribute__((always_inline)) Vector<T> quotient(Vector<T> value,
   const Vector<T> first = value * inverse;
   const Vector<T> rest = multiply_add(-first, divisor, value);
   const Vector<T> corrected = multiply_add(rest, inverse, first);
-  return (rest < 0) | (rest > 0) ? corrected : first;  // else exact (and keeps the sign of a zero), or not finite
+  return ((rest < 0) | (rest > 0)) ? corrected : first;  // else exact (and keeps the sign of a zero), or not finite
 }

@@ -126,7 +126,7 @@ void extreme_pool_forward(const PoolGeometry& geometry, Extreme extreme, const T
   if (algorithm == PoolAlgorithm::reference)
     return reference::extreme_pool_forward(geometry, extreme, input, output, indices, num_threads);
   if (algorithm == PoolAlgorithm::direct) return direct_extremes(geometry, extreme, input, output, indices);
-  if constexpr (std::is_floating_point_v<T>)
+  if constexpr (std::is_floating_point_v<T> && std::is_same_v<I, std::int32_t>)  // wider ones are for large planes
     if (pays_side_by_side(geometry, kMostUneven))
       return compare_side_by_side(geometry, extreme, input, output, indices, num_threads);
   compare_elements(geometry, extreme, input, output, indices, num_threads);

@@ -50,21 +50,22 @@ class Offsets {
     if (static_cast<std::size_t>(distance) >= kFarthest) return false;
     const Index rows = by_width_.quotient(distance), x = by_width_.remainder(distance);
     const Index slices = by_height_.quotient(rows), y = by_height_.remainder(rows);
-    const bool is_real =
-        is_inside(row.z + slices, deep.input) & is_inside(row.y + y, high.input) & is_inside(start + x, wide.input);
+    const bool has_z = is_inside(row.z + slices, deep.input), has_y = is_inside(row.y + y, high.input),
+               has_x = is_inside(start + x, wide.input);
     const Index tap_z = undilated(slices, deep), tap_y = undilated(y, high), tap_x = undilated(x, wide);
     const bool is_tap = (tap_z * deep.dilation == slices) & (tap_z < deep.kernel) & (tap_y * high.dilation == y) &
                         (tap_y < high.kernel) & (tap_x * wide.dilation == x) & (tap_x < wide.kernel);
     offset = static_cast<std::uint8_t>((tap_z * high.kernel + tap_y) * wide.kernel + tap_x);
-    return is_real & is_tap;
+    return has_z & has_y & has_x & is_tap;
   }
 
   bool to_index(const WindowRow& row, Index start, std::uint8_t offset, std::int32_t& index) const noexcept {
     if (offset >= taps_.size()) return false;
     const Tap& tap = taps_[offset];
     index = static_cast<std::int32_t>(position(row.z + tap.z, row.y + tap.y, start + tap.x));
-    return is_inside(row.z + tap.z, axes_[0].input) & is_inside(row.y + tap.y, axes_[1].input) &
-           is_inside(start + tap.x, axes_[2].input);
+    const bool has_z = is_inside(row.z + tap.z, axes_[0].input), has_y = is_inside(row.y + tap.y, axes_[1].input),
+               has_x = is_inside(start + tap.x, axes_[2].input);
+    return has_z & has_y & has_x;
   }
 
  private:
@@ -89,7 +90,7 @@ class Offsets {
 template <class Convert>
 bool for_each_element(const PoolGeometry& geometry, int num_threads, Convert&& convert) {
   constexpr Index kTaskElements = 16 * 1024;
-  const auto& [deep, high, wide] = geometry.axes;
+  const Axis &deep = geometry.axes[0], &high = geometry.axes[1], &wide = geometry.axes[2];
   const bool is_first = geometry.output.layout == Layout::channels_first;
   const Index lanes = is_first ? 1 : geometry.output.channels;
   const Index columns = wide.output * lanes, rows = geometry.output.elements() / columns;

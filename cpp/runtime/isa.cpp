@@ -11,6 +11,8 @@ extern const KernelTable table_baseline;
 #ifdef CONVPOOL_HAS_X86_KERNELS
 extern const KernelTable table_avx2;
 extern const KernelTable table_avx512;
+#elif defined(CONVPOOL_HAS_ARM_KERNELS)
+extern const KernelTable table_neon;
 #endif
 
 namespace {
@@ -41,6 +43,9 @@ const KernelSet kKernelSets[] = {
     {"avx2", &table_avx2, has_v3},
     {"baseline", &table_baseline, has_v2},
 #else
+#ifdef CONVPOOL_HAS_ARM_KERNELS
+    {"neon", &table_neon, [] { return true; }},
+#endif
     {"baseline", &table_baseline, [] { return true; }},
 #endif
     {"reference", nullptr, [] { return true; }},
