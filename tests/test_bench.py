@@ -61,11 +61,13 @@ class CrashingPeer:
 
 @pytest.fixture(autouse=True)
 def restore_torch():
-    """PyTorch's adapter switches gradients off, which is meant for a process of its own."""
+    """PyTorch's adapter switches gradients off and sets threads, which is meant for a process of its own."""
+    threads = convpool.get_num_threads()
     yield
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_grad_enabled(True)
+        torch.set_num_threads(threads)  # of an OpenMP runtime that may be ours as well
 
 
 def serve_with_crashing_peer(connection: Connection, peer_name: str, threads: int) -> None:
