@@ -141,6 +141,7 @@ std::vector<ConvCase> named_cases() {
       even("depthwise 3x3", {2, 37, 14, 15}, {37, 1, 3, 3}, 1, 1, 37),
       even("depthwise 5x5", {1, 21, 13, 19}, {21, 1, 5, 5}, 1, 2, 21),
       even("depthwise stride 2", {2, 33, 13, 12}, {33, 1, 3, 3}, 2, 1, 33),
+      even("depthwise stride 2, long rows", {1, 5, 9, 43}, {5, 1, 3, 3}, 2, 1, 5),
       even("depthwise 31x31", {1, 17, 24, 25}, {17, 1, 31, 31}, 1, 15, 17),
       even("depthwise line", {2, 35, 50}, {35, 1, 9}, 1, 4, 35),
       even("groups of 4", {2, 32, 9, 10}, {32, 4, 3, 3}, 1, 1, 8),
