@@ -183,8 +183,8 @@ Object conv_backward(Handle grad_output, Handle input, Handle weight, Handle str
     const T *x = arrays.input.data<T>(), *w = arrays.weight.data<T>(), *g = arrays.grad_output.data<T>();
     const WithoutGil nogil;
     if (grad_input != nullptr) conv_grad_input<T>(geometry, g, w, nullptr, grad_input, options);
-    if (grad_weight != nullptr || grad_bias != nullptr)
-      conv_grad_weight<T>(geometry, g, x, grad_weight, grad_bias, options);
+    if (grad_weight != nullptr) conv_grad_weight<T>(geometry, g, x, grad_weight, options);
+    if (grad_bias != nullptr) sum_channels<T>(geometry.output, g, grad_bias, options.num_threads);
   });
   return arrays.result();
 }
@@ -208,7 +208,7 @@ Object conv_transpose_backward(Handle grad_output, Handle input, Handle weight, 
     const WithoutGil nogil;
     // The passes swap: the gradient of a transposed convolution's input is a convolution of grad_output.
     if (grad_input != nullptr) conv_forward<T>(geometry, g, w, nullptr, grad_input, options);
-    if (grad_weight != nullptr) conv_grad_weight<T>(geometry, x, g, grad_weight, nullptr, options);
+    if (grad_weight != nullptr) conv_grad_weight<T>(geometry, x, g, grad_weight, options);
     if (grad_bias != nullptr) sum_channels<T>(geometry.input, g, grad_bias, options.num_threads);
   });
   return arrays.result();

@@ -34,12 +34,12 @@ template <class T>
 void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T* weight, const T* bias, T* grad_input,
                      const ConvOptions& options);
 
-// Adjoint in weight and bias; either target may be null.
+// Adjoint in the weight.
 template <class T>
-void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight, T* grad_bias,
+void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight,
                       const ConvOptions& options);
 
-// Sum over everything but the channels.
+// Sum over everything but the channels: the adjoint in the bias.
 template <class T>
 void sum_channels(const Extents& extents, const T* values, T* sums, int num_threads);
 

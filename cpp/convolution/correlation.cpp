@@ -146,15 +146,6 @@ Correlation forward_correlation(const ConvGeometry& geometry) {
   return with_joined_axes(std::move(part));
 }
 
-Correlation channel_sums(const Correlation& part) {
-  Correlation sums = part;
-  sums.rows = part.groups * part.rows;
-  sums.groups = 1;
-  sums.channels = 0;
-  sums.taps.clear();
-  return sums;
-}
-
 InputGradient::InputGradient(const ConvGeometry& geometry)
     : geometry_(geometry), whole_(gradient_correlation(geometry)) {
   whole_.target = make_grid(geometry.input);

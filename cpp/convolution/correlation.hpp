@@ -54,9 +54,6 @@ struct Correlation {
 
 Correlation forward_correlation(const ConvGeometry& geometry);
 
-// The same target without channels to read: its only gradient is that of the bias.
-Correlation channel_sums(const Correlation& part);
-
 // A tap of one axis, and the source position that target position 0 reads through it.
 struct AxisTap {
   Index offset;

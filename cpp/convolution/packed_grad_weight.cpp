@@ -1,6 +1,5 @@
-// Gradients of weight and bias: the transposed product. Rows of the packed source panel (one for each tap and input
+// Gradients of the weight: the transposed product. Rows of the packed source panel (one for each tap and input
 // channel) meet grad_output as [pixel][output channel]; the sums over all pixels stay in one buffer per task.
-// The bias is the weight of one more input channel that is 1 everywhere, so its gradient is one more row.
 #include <algorithm>
 
 #include "convolution/packed_correlation.hpp"
@@ -28,9 +27,9 @@ struct Cut {
 };
 
 template <class T>
-Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels, bool needs_weight, bool needs_bias) {
+Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels) {
   Cut cut{};
-  cut.sums = WeightSums(part, kernels.lanes, needs_weight, needs_bias);
+  cut.sums = WeightSums(part, kernels.lanes);
   const Index rows = cut.sums.rows;
   cut.row_block =
       ceil_divide(ceil_divide(rows, ceil_divide(rows, kMostRows)), kernels.gradient_rows) * kernels.gradient_rows;
@@ -48,18 +47,6 @@ void pack_grad_output(const Correlation& part, const ConvKernels<T>& kernels, co
   for (const Run& run : block)
     kernels.move_block(run.count, count, run_target(part, grad_output, run), part.target.axis_stride[2],
                        part.target.channel_stride, packed + run.column * pitch, pitch, 1);
-}
-
-// Panel rows [first, stop) of the whole problem; the row past the depth is the constant one of the bias.
-template <class T>
-void pack_rows(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const PixelBlock& block,
-               Index first, Index stop, T* panel) noexcept {
-  const Index depth_stop = std::min(stop, part.depth());
-  if (first < depth_stop) pack_panel(part, kernels, source, block, first, depth_stop, panel);
-  if (stop > part.depth()) {
-    T* ones = panel + (part.depth() - first) * kPanelPitch;
-    std::fill(ones, ones + block.pixels(), T{1});
-  }
 }
 
 template <class T>
@@ -115,8 +102,7 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
   const Index stop_block = std::min((slice + 1) * cut.blocks_per_slice, pixel_blocks(part));
   for (Index index = slice * cut.blocks_per_slice; index < stop_block && !is_interrupted(); ++index) {
     const PixelBlock block(part, index, PixelBlock::Side::source);
-    pack_rows(part, kernels, group_source, block, cut.sums.first_row + row, cut.sums.first_row + row + rows,
-              scratch.panel);
+    pack_panel(part, kernels, group_source, block, row, row + rows, scratch.panel);
     pack_grad_output(part, kernels, group_grad, PixelBlock(part, index, PixelBlock::Side::target), channels,
                      packed_pitch, scratch.packed);
     multiply_block(kernels, scratch.panel, rows, scratch.packed, packed_pitch, padded_channels, block.pixels(),
@@ -128,9 +114,9 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
 
 template <class T>
 void packed_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                        T* grad_weight, T* grad_bias, int num_threads) {
+                        T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const Cut cut = make_cut(part, kernels, grad_weight != nullptr, grad_bias != nullptr);
+  const Cut cut = make_cut(part, kernels);
   const Workspace sums_memory(1, static_cast<std::size_t>(cut.sums.elements()) * sizeof(T));
   T* sums = reinterpret_cast<T*>(sums_memory.of(0));
   const int workers = worker_count(num_threads, cut.tasks(), cut.sums.slice_elements() * part.pixels() / 16);
@@ -141,12 +127,10 @@ void packed_grad_weight(const KernelTable* table, const Correlation& part, const
     Scratch<T>::carve(Carver(memory.of(worker)), cut, scratch);
     run_task(part, kernels, cut, source, grad_output, sums, task, scratch);
   });
-  write_gradients(part, kernels, cut.sums, sums, grad_weight, grad_bias, num_threads);
+  write_weights(part, kernels, cut.sums, sums, grad_weight, num_threads);
 }
 
-template void packed_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*,
-                                 int);
-template void packed_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, double*,
-                                 int);
+template void packed_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);
+template void packed_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, int);
 
 }  // namespace convpool

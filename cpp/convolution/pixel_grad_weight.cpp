@@ -1,4 +1,4 @@
-// Gradients of weight and bias: each pixel's channels meet its gradients of the output channels, as outer products
+// Gradients of the weight: each pixel's channels meet its gradients of the output channels, as outer products
 // that are summed over pixels in registers, then in one buffer per task.
 #include <algorithm>
 
@@ -27,7 +27,6 @@ struct Cut {
   std::vector<PixelStage> stages;
   Index channel_block, channel_blocks, output_block, output_blocks;
   Index boxes_per_slice;
-  bool needs_bias;
   bool is_direct;  // the weight's sums are made in the gradient itself
 
   Index stage_count() const { return static_cast<Index>(stages.size()); }
@@ -42,10 +41,9 @@ PixelStage whole_stage(const Correlation& part, const PixelCut& cut, Index chann
 }
 
 template <class T>
-Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels, bool needs_bias) {
+Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels) {
   Cut cut{};
-  cut.needs_bias = needs_bias;
-  cut.sums = WeightSums(part, kernels.lanes, true, needs_bias);
+  cut.sums = WeightSums(part, kernels.lanes);
   const Index taps = static_cast<Index>(part.taps.size()), rows = kernels.gradient_rows;
   const Index tiles = ceil_divide(part.channels, rows);  // of input channels
   const Index most_tiles = std::max<Index>(1, kMostRows / taps / rows);
@@ -65,15 +63,12 @@ Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels, bool needs_
     cut.stages.emplace_back(part, cut.pixels, tap, tap + step, cut.channel_block, PixelStage::Place::scratch);
   cut.boxes_per_slice = cut.sums.slice(cut.pixels.boxes(), part.groups * cut.group_tasks());
   cut.is_direct = cut.sums.slices == 1 && part.weight_row_stride == 1 && part.rows % kernels.lanes == 0;
-  if (cut.is_direct) cut.sums = WeightSums(part, kernels.lanes, false, needs_bias);
   return cut;
 }
 
 template <class T>
 struct Scratch {
   const T** pixels;
-  const T** ones;  // as many pixels of one channel that is 1: the input of the bias
-  T* one;
   T* stage;
   T* gradients;
 
@@ -81,8 +76,6 @@ struct Scratch {
     Index stage = 0;
     for (const PixelStage& each : cut.stages) stage = std::max(stage, each.elements());
     scratch.pixels = carver.take<const T*>(cut.pixels.most_pixels());
-    scratch.ones = carver.take<const T*>(cut.pixels.most_pixels());
-    scratch.one = carver.take<T>(1);
     scratch.stage = carver.take<T>(stage);
     scratch.gradients = carver.take<T>(cut.pixels.most_pixels() * gradient_pitch(cut));
     return carver.used();
@@ -107,17 +100,10 @@ struct Task {
   Index slice, group, stage, channel, channels, output, outputs;
 };
 
-// The sums of a group and slice: [row][output] of the weight, [output] of the bias.
-template <class T>
-struct Sums {
-  T* weight;
-  T* bias;
-};
-
+// `sums` of a group and slice: [row][output].
 template <class T>
 void multiply_box(const Cut& cut, const ConvKernels<T>& kernels, const Correlation& part, const Task& task,
-                  const std::vector<Segment>& segments, Index pixels, const Scratch<T>& scratch,
-                  const Sums<T>& sums) noexcept {
+                  const std::vector<Segment>& segments, Index pixels, const Scratch<T>& scratch, T* sums) noexcept {
   const Index tile_outputs = kernels.lanes * kernels.channel_vectors;
   const Index chunk = ceil_divide(pixels, ceil_divide(pixels, kDepthChunk));
   GradientTile<T> call{};
@@ -132,15 +118,10 @@ void multiply_box(const Cut& cut, const ConvKernels<T>& kernels, const Correlati
       Index row = cut.stages[static_cast<std::size_t>(task.stage)].first_tap() * part.channels + task.channel;
       for (const Segment& segment : segments) {
         call.offset = segment.offset;
-        call.sums = sums.weight + row * call.sums_pitch + task.output + output;
+        call.sums = sums + row * call.sums_pitch + task.output + output;
         multiply_rows(kernels, call, segment.length, vectors);
         row += std::max(segment.length, part.channels);
       }
-      if (!cut.needs_bias || task.stage > 0 || task.channel > 0) continue;
-      call.pixels = scratch.ones;
-      call.offset = 0;
-      call.sums = sums.bias + task.output + output;
-      multiply_rows(kernels, call, 1, vectors);
     }
   }
 }
@@ -170,28 +151,24 @@ Task make_task(const Correlation& part, const Cut& cut, Index lanes, Index index
   return task;
 }
 
-// The sums of a task: its rows of every tap, and those of the bias.
+// The sums of a task: its rows of every tap.
 template <class T>
-void clear_sums(const Correlation& part, const Cut& cut, const Task& task, const Sums<T>& sums) noexcept {
+void clear_sums(const Correlation& part, const Cut& cut, const Task& task, T* sums) noexcept {
   const PixelStage& stage = cut.stages[static_cast<std::size_t>(task.stage)];
   for (Index tap = stage.first_tap(); tap < stage.stop_tap(); ++tap)
     for (Index c = 0; c < task.channels; ++c)
-      std::fill_n(sums.weight + (tap * part.channels + task.channel + c) * cut.pitch(part) + task.output, task.outputs,
-                  T{0});
-  if (cut.needs_bias && task.stage == 0 && task.channel == 0) std::fill_n(sums.bias + task.output, task.outputs, T{0});
+      std::fill_n(sums + (tap * part.channels + task.channel + c) * cut.pitch(part) + task.output, task.outputs, T{0});
 }
 
 template <class T>
 void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const Task& task,
-              const std::vector<Segment>& segments, const T* source, const T* grad_output, const Sums<T>& sums,
+              const std::vector<Segment>& segments, const T* source, const T* grad_output, T* sums,
               const Scratch<T>& scratch) noexcept {
   const PixelStage& stage = cut.stages[static_cast<std::size_t>(task.stage)];
   const Index pitch = Scratch<T>::gradient_pitch(cut);
   source += (task.group * part.channels + task.channel) * part.source.channel_stride;
   grad_output += part.target_offset + (task.group * part.rows + task.output) * part.target.channel_stride;
   clear_sums(part, cut, task, sums);
-  *scratch.one = T{1};
-  std::fill_n(scratch.ones, cut.pixels.most_pixels(), scratch.one);
   std::fill_n(scratch.gradients, cut.pixels.most_pixels() * pitch, T{0});  // the lanes past the last channel
   const Index stop = std::min((task.slice + 1) * cut.boxes_per_slice, cut.pixels.boxes());
   for (Index index = task.slice * cut.boxes_per_slice; index < stop && !is_interrupted(); ++index) {
@@ -208,15 +185,15 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
 
 template <class T>
 void pixel_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                       T* grad_weight, T* grad_bias, int num_threads) {
+                       T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const Cut cut = make_cut(part, kernels, grad_bias != nullptr);
+  const Cut cut = make_cut(part, kernels);
   // Of each stage, for whole blocks of channels and for the last.
   std::vector<std::vector<Segment>> segments;
   for (const PixelStage& stage : cut.stages)
     for (const Index channels : {cut.channel_block, part.channels - (cut.channel_blocks - 1) * cut.channel_block})
       segments.push_back(stage.segments(part, channels));
-  const Workspace sums_memory(1, static_cast<std::size_t>(cut.sums.elements()) * sizeof(T));
+  const Workspace sums_memory(1, cut.is_direct ? 0 : static_cast<std::size_t>(cut.sums.elements()) * sizeof(T));
   T* sums = reinterpret_cast<T*>(sums_memory.of(0));
   const int workers =
       worker_count(num_threads, cut.tasks(), part.groups * part.rows * part.depth() * part.pixels() / 16);
@@ -228,17 +205,14 @@ void pixel_grad_weight(const KernelTable* table, const Correlation& part, const 
     const Task task = make_task(part, cut, kernels.lanes, index);
     const bool is_last = task.channel + cut.channel_block >= part.channels;
     T* group_sums = sums + task.slice * cut.sums.slice_elements() + task.group * cut.sums.group_elements();
-    const Sums<T> task_sums{cut.is_direct ? grad_weight + task.group * part.weight_group_stride : group_sums,
-                            cut.needs_bias ? group_sums + (cut.sums.rows - 1) * cut.sums.pitch : nullptr};
+    if (cut.is_direct) group_sums = grad_weight + task.group * part.weight_group_stride;
     run_task(part, kernels, cut, task, segments[static_cast<std::size_t>(2 * task.stage + (is_last ? 1 : 0))], source,
-             grad_output, task_sums, scratch);
+             grad_output, group_sums, scratch);
   });
-  write_gradients(part, kernels, cut.sums, sums, cut.is_direct ? nullptr : grad_weight, grad_bias, num_threads);
+  if (!cut.is_direct) write_weights(part, kernels, cut.sums, sums, grad_weight, num_threads);
 }
 
-template void pixel_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*,
-                                int);
-template void pixel_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, double*,
-                                int);
+template void pixel_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);
+template void pixel_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, int);
 
 }  // namespace convpool

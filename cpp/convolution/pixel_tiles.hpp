@@ -13,9 +13,9 @@ template <class T>
 void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
                      const T* bias, T* target, int num_threads);
 
-// Gradients of weight and bias (this may be null) of the forward correlation `part`: grad_output lies on the target.
+// Gradient of the weight of the forward correlation `part`: grad_output lies on the target.
 template <class T>
 void pixel_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                       T* grad_weight, T* grad_bias, int num_threads);
+                       T* grad_weight, int num_threads);
 
 }  // namespace convpool

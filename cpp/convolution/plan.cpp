@@ -44,7 +44,7 @@ struct Algorithm {
   void (*correlate)(const KernelTable* table, const Parts& parts, const T* source, const T* weight, const T* bias,
                     T* target, int num_threads);
   void (*grad_weight)(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                      T* grad_weight, T* grad_bias, int num_threads);
+                      T* grad_weight, int num_threads);
   bool maps_padding = false;  // reads padding that stands for elements of the source; the others know zeros only
   bool fills_gaps = false;    // writes the elements between the targets of stride phases, too, that no phase has
 };
@@ -90,47 +90,25 @@ bool has_kernels(const Conditions& conditions, const Correlation&) { return cond
 
 bool always(const Conditions&, const Correlation&) { return true; }
 
-// Gradients of an algorithm for the weight alone: the bias is a sum of its own.
-template <class T, void (*weight_gradient)(const KernelTable*, const Correlation&, const T*, const T*, T*, int)>
-void separate_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                        T* grad_weight, T* grad_bias, int num_threads) {
-  if (grad_weight != nullptr) weight_gradient(table, part, source, grad_output, grad_weight, num_threads);
-  if (grad_bias != nullptr)
-    packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
-}
-
-// Pointwise layers read one side where it lies.
-template <class T>
-void pixel_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                     T* grad_weight, T* grad_bias, int num_threads) {
-  if (plane_grad_weight_accepts(part))
-    return separate_gradients<T, plane_grad_weight<T>>(table, part, source, grad_output, grad_weight, grad_bias,
-                                                       num_threads);
-  if (grad_weight != nullptr)
-    return pixel_grad_weight(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
-  packed_grad_weight<T>(table, channel_sums(part), source, grad_output, nullptr, grad_bias, num_threads);
-}
-
-template <class T>
-void packed_gradients(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                      T* grad_weight, T* grad_bias, int num_threads) {
-  const auto gradients =
-      plane_grad_weight_accepts(part) ? separate_gradients<T, plane_grad_weight<T>> : packed_grad_weight<T>;
-  gradients(table, part, source, grad_output, grad_weight, grad_bias, num_threads);
+// Gradients of the weight: pointwise layers read one side where it lies.
+template <class T, void (*otherwise)(const KernelTable*, const Correlation&, const T*, const T*, T*, int)>
+void plane_grad_weight_or(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                          T* grad_weight, int num_threads) {
+  const auto gradient = plane_grad_weight_accepts(part) ? plane_grad_weight<T> : otherwise;
+  gradient(table, part, source, grad_output, grad_weight, num_threads);
 }
 
 template <class T>
 constexpr Algorithm<T> kPlan[] = {
-    {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>,
-     separate_gradients<T, depthwise_planes_grad_weight<T>>},
+    {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>, depthwise_planes_grad_weight<T>},
     {"depthwise_phases", accepts_depthwise_phases, run_depthwise_phases<T>, nullptr, false, true},
-    {"lanes", accepts_lanes, run_lanes<T>, separate_gradients<T, lane_grad_weight<T>>},
-    {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, separate_gradients<T, winograd_grad_weight<T, 4>>, true},
-    {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, separate_gradients<T, winograd_grad_weight<T, 2>>, true},
-    {"row_tiles", accepts_rows, run_row_tiles<T>, separate_gradients<T, row_grad_weight<T>>, true},
-    {"output_lanes", accepts_output_lanes, run_output_lanes<T>, separate_gradients<T, output_lane_grad_weight<T>>},
-    {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, pixel_gradients<T>, false, true},
-    {"packed_tiles", has_kernels, run_packed<T>, packed_gradients<T>, true},
+    {"lanes", accepts_lanes, run_lanes<T>, lane_grad_weight<T>},
+    {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, winograd_grad_weight<T, 4>, true},
+    {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, winograd_grad_weight<T, 2>, true},
+    {"row_tiles", accepts_rows, run_row_tiles<T>, row_grad_weight<T>, true},
+    {"output_lanes", accepts_output_lanes, run_output_lanes<T>, output_lane_grad_weight<T>},
+    {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, plane_grad_weight_or<T, pixel_grad_weight<T>>, false, true},
+    {"packed_tiles", has_kernels, run_packed<T>, plane_grad_weight_or<T, packed_grad_weight<T>>, true},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
 };
 
@@ -154,16 +132,6 @@ const Algorithm<T>& choose(const Correlation& part, ConvPass pass, Precision pre
     return (algorithm.maps_padding || part.padding_mode == PaddingMode::zeros) && algorithm.accepts(conditions, part);
   };
   return *std::find_if(std::begin(kPlan<T>), std::end(kPlan<T>), serves);
-}
-
-// A correlation that reads nothing and only carries its target: for the gradient of a bias by itself.
-Correlation channel_sums(const Extents& extents) {
-  Correlation part{};
-  part.batch = extents.batch;
-  part.groups = 1;
-  part.rows = extents.channels;
-  part.target = make_grid(extents);
-  return part;
 }
 
 // Every element becomes its channel's bias, or 0.
@@ -253,13 +221,6 @@ void add_padding_gradient(const ConvGeometry& geometry, const T* grad_output, co
                          grad_input, options);
 }
 
-template <class T>
-void correlate_gradients(const Correlation& part, const T* source, const T* grad_output, T* grad_weight,
-                         const ConvOptions& options) {
-  choose<T>(part, ConvPass::grad_weight, options.precision)
-      .grad_weight(selected_kernels(), part, source, grad_output, grad_weight, nullptr, options.num_threads);
-}
-
 }  // namespace
 
 template <class T>
@@ -281,18 +242,18 @@ void conv_grad_input(const ConvGeometry& geometry, const T* grad_output, const T
 }
 
 template <class T>
-void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight, T* grad_bias,
+void conv_grad_weight(const ConvGeometry& geometry, const T* grad_output, const T* input, T* grad_weight,
                       const ConvOptions& options) {
-  if (grad_weight != nullptr)
-    correlate_gradients(forward_correlation(geometry), input, grad_output, grad_weight, options);
-  if (grad_bias != nullptr) sum_channels(geometry.output, grad_output, grad_bias, options.num_threads);
+  const Correlation part = forward_correlation(geometry);
+  choose<T>(part, ConvPass::grad_weight, options.precision)
+      .grad_weight(selected_kernels(), part, input, grad_output, grad_weight, options.num_threads);
 }
 
 template <class T>
 void sum_channels(const Extents& extents, const T* values, T* sums, int num_threads) {
   const KernelTable* table = selected_kernels();
   if (table != nullptr) return add_channels(*table, extents, values, sums, num_threads);
-  reference::correlate_grad_weight<T>(table, channel_sums(extents), nullptr, values, nullptr, sums, num_threads);
+  reference::add_channels(extents, values, sums, num_threads);
 }
 
 namespace {
@@ -317,7 +278,7 @@ std::size_t rehearse(const ConvGeometry& geometry, ConvPass pass, const T* weigh
   switch (pass) {
     case ConvPass::forward: conv_forward<T>(geometry, array, weight, nullptr, array, options); break;
     case ConvPass::grad_input: conv_grad_input<T>(geometry, array, weight, nullptr, array, options); break;
-    case ConvPass::grad_weight: conv_grad_weight<T>(geometry, array, array, array, array, options); break;
+    case ConvPass::grad_weight: conv_grad_weight<T>(geometry, array, array, array, options); break;
   }
   return meter.most_bytes();
 }
@@ -349,8 +310,8 @@ template void conv_grad_input(const ConvGeometry&, const float*, const float*, c
                               const ConvOptions&);
 template void conv_grad_input(const ConvGeometry&, const double*, const double*, const double*, double*,
                               const ConvOptions&);
-template void conv_grad_weight(const ConvGeometry&, const float*, const float*, float*, float*, const ConvOptions&);
-template void conv_grad_weight(const ConvGeometry&, const double*, const double*, double*, double*, const ConvOptions&);
+template void conv_grad_weight(const ConvGeometry&, const float*, const float*, float*, const ConvOptions&);
+template void conv_grad_weight(const ConvGeometry&, const double*, const double*, double*, const ConvOptions&);
 template ConvPlan conv_plan<float>(const ConvGeometry&, ConvPass, const ConvOptions&, const PreparedWeight*);
 template ConvPlan conv_plan<double>(const ConvGeometry&, ConvPass, const ConvOptions&, const PreparedWeight*);
 template std::unique_ptr<const PreparedWeight> prepare_weight(const ConvGeometry&, ConvPass, const float*,

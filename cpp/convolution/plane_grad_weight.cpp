@@ -72,7 +72,7 @@ Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels) {
     std::swap(cut.view.channels, cut.view.rows);
     std::swap(cut.view.weight_channel_stride, cut.view.weight_row_stride);
   }
-  cut.sums = WeightSums(cut.view, kernels.lanes, true, false);
+  cut.sums = WeightSums(cut.view, kernels.lanes);
   const Index vectors = cut.sums.pitch / kernels.lanes;
   cut.column_block = even_share(vectors, kernels.channel_vectors) * kernels.lanes;
   cut.column_blocks = ceil_divide(cut.sums.pitch, cut.column_block);
@@ -214,7 +214,7 @@ void plane_grad_weight(const KernelTable* table, const Correlation& part, const 
              channel_of(reads_source ? grad_output : source, cut.panel, task.column),
              task_sums + task.row * cut.pitch() + task.column, scratch);
   });
-  if (!cut.is_direct) write_gradients<T>(cut.view, kernels, cut.sums, sums, grad_weight, nullptr, num_threads);
+  if (!cut.is_direct) write_weights<T>(cut.view, kernels, cut.sums, sums, grad_weight, num_threads);
 }
 
 template void plane_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);

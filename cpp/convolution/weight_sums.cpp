@@ -34,8 +34,8 @@ struct WriteBlock {
 // Weights [o][channel][tap] are gathered as [channel][tap][o] and then moved as one transposed block where the array
 // has its taps innermost, or tap by tap where it has the output channels innermost.
 template <class T>
-void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const WeightSums& layout,
-                   const T* group_sums, const WriteBlock& block, T* gathered, T* grad_weight) noexcept {
+void write_block(const Correlation& part, const ConvKernels<T>& kernels, const WeightSums& layout, const T* group_sums,
+                 const WriteBlock& block, T* gathered, T* grad_weight) noexcept {
   const Index taps = static_cast<Index>(part.taps.size());
   const bool taps_are_innermost = part.weight_channel_stride == taps && part.weight_row_stride != 1;
   T* target = grad_weight + block.group * part.weight_group_stride + block.first * part.weight_row_stride;
@@ -65,9 +65,8 @@ Index WeightSums::slice(Index blocks, Index tasks) {
 }
 
 template <class T>
-void write_gradients(const Correlation& part, const ConvKernels<T>& kernels, const WeightSums& layout, const T* sums,
-                     T* grad_weight, T* grad_bias, int num_threads) {
-  if (grad_weight == nullptr && grad_bias == nullptr) return;
+void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const WeightSums& layout, const T* sums,
+                   T* grad_weight, int num_threads) {
   const Index pieces = ceil_divide(part.rows, kWriteChannels), taps = static_cast<Index>(part.taps.size());
   const Index channels_at_once = std::max<Index>(1, kWriteEntries / std::max<Index>(taps, 1));
   const int workers = worker_count(num_threads, part.groups * pieces, layout.slices * layout.slice_elements());
@@ -75,18 +74,14 @@ void write_gradients(const Correlation& part, const ConvKernels<T>& kernels, con
   parallel_for(part.groups * pieces, workers, [&](Index task, int worker) {
     const Index first = task % pieces * kWriteChannels;
     const WriteBlock block{task / pieces, first, std::min(kWriteChannels, part.rows - first), channels_at_once};
-    const T* group_sums = sums + block.group * layout.group_elements();
-    if (grad_bias != nullptr)
-      sum_slices(kernels, layout, group_sums + (layout.rows - 1) * layout.pitch + first, 1, layout.pitch, block.count,
-                 grad_bias + block.group * part.rows + first);
-    if (grad_weight != nullptr)
-      write_weights(part, kernels, layout, group_sums, block, reinterpret_cast<T*>(memory.of(worker)), grad_weight);
+    write_block(part, kernels, layout, sums + block.group * layout.group_elements(), block,
+                reinterpret_cast<T*>(memory.of(worker)), grad_weight);
   });
 }
 
-template void write_gradients(const Correlation&, const ConvKernels<float>&, const WeightSums&, const float*, float*,
-                              float*, int);
-template void write_gradients(const Correlation&, const ConvKernels<double>&, const WeightSums&, const double*, double*,
-                              double*, int);
+template void write_weights(const Correlation&, const ConvKernels<float>&, const WeightSums&, const float*, float*,
+                            int);
+template void write_weights(const Correlation&, const ConvKernels<double>&, const WeightSums&, const double*, double*,
+                            int);
 
 }  // namespace convpool

@@ -221,7 +221,7 @@ void winograd_grad_weight(const KernelTable* table, const Correlation& part, con
         run_task(problem, make_place(problem, task), source, grad_output, sums + task * problem.task_elements(), own);
   });
   if (std::find(is_small.begin(), is_small.end(), 0) != is_small.end())
-    return packed_grad_weight<T>(table, part, source, grad_output, grad_weight, nullptr, num_threads);
+    return packed_grad_weight<T>(table, part, source, grad_output, grad_weight, num_threads);
   parallel_for(slice_tasks, workers, [&](Index task, int) {
     write_sums(problem, make_place(problem, task), slice_tasks * problem.task_elements(),
                sums + task * problem.task_elements(), grad_weight);

@@ -64,13 +64,6 @@ T product_sum(const Correlation& part, const Tap& tap, const T* source, const T*
   return sum;
 }
 
-template <class T>
-T pixel_sum(const Correlation& part, const T* grad_output) noexcept {
-  T sum{0};
-  for (Index pixel = 0; pixel < part.pixels(); ++pixel) sum += grad_output[target_offset(part, point_of(part, pixel))];
-  return sum;
-}
-
 }  // namespace
 
 template <class T>
@@ -94,14 +87,12 @@ void correlate(const KernelTable*, const std::vector<Correlation>& parts, const 
 
 template <class T>
 void correlate_grad_weight(const KernelTable*, const Correlation& part, const T* source, const T* grad_output,
-                           T* grad_weight, T* grad_bias, int num_threads) {
+                           T* grad_weight, int num_threads) {
   const Index channels = part.groups * part.rows;
   const int workers = worker_count(num_threads, channels, channels * part.pixels() * part.depth());
   parallel_for(channels, workers, [&](Index row, int) {
     const Index group = row / part.rows;
     const T* row_grad = grad_output + row * part.target.channel_stride;
-    if (grad_bias != nullptr) grad_bias[row] = pixel_sum(part, row_grad);
-    if (grad_weight == nullptr) return;
     T* row_weight = grad_weight + group * part.weight_group_stride + row % part.rows * part.weight_row_stride;
     for (const Tap& tap : part.taps)
       for (Index channel = 0; channel < part.channels; ++channel)
@@ -110,13 +101,27 @@ void correlate_grad_weight(const KernelTable*, const Correlation& part, const T*
   });
 }
 
+template <class T>
+void add_channels(const Extents& extents, const T* values, T* sums, int num_threads) {
+  const Grid grid = make_grid(extents);
+  const Index pixels = extents.batch * extents.plane();
+  const int workers = worker_count(num_threads, extents.channels, extents.elements());
+  parallel_for(extents.channels, workers, [&](Index channel, int) {
+    T sum{0};
+    for (Index pixel = 0; pixel < pixels && !shall_stop_at(pixel); ++pixel)
+      sum += values[pixel / extents.plane() * grid.batch_stride + pixel % extents.plane() * grid.axis_stride[2] +
+                    channel * grid.channel_stride];
+    sums[channel] = sum;
+  });
+}
+
 template void correlate(const KernelTable*, const std::vector<Correlation>&, const float*, const float*, const float*,
                         float*, int);
 template void correlate(const KernelTable*, const std::vector<Correlation>&, const double*, const double*,
                         const double*, double*, int);
-template void correlate_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, float*,
-                                    int);
-template void correlate_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*,
-                                    double*, int);
+template void correlate_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);
+template void correlate_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, int);
+template void add_channels(const Extents&, const float*, float*, int);
+template void add_channels(const Extents&, const double*, double*, int);
 
 }  // namespace convpool::reference

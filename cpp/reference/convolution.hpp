@@ -12,6 +12,10 @@ void correlate(const KernelTable*, const std::vector<Correlation>& parts, const 
 
 template <class T>
 void correlate_grad_weight(const KernelTable*, const Correlation& part, const T* source, const T* grad_output,
-                           T* grad_weight, T* grad_bias, int num_threads);
+                           T* grad_weight, int num_threads);
+
+// The sum of every channel over all images and positions: the gradient of a bias.
+template <class T>
+void add_channels(const Extents& extents, const T* values, T* sums, int num_threads);
 
 }  // namespace convpool::reference

@@ -77,7 +77,8 @@ std::vector<T> run(const ConvGeometry& geometry, const ConvData<T>& data, ConvPa
   }
   Guarded<T> gradient(static_cast<std::int64_t>(data.weight.size()), is_at_end),
       bias(geometry.output.channels, is_at_end);
-  convpool::conv_grad_weight<T>(geometry, grad_output.data(), input.data(), gradient.data(), bias.data(), options);
+  convpool::conv_grad_weight<T>(geometry, grad_output.data(), input.data(), gradient.data(), options);
+  convpool::sum_channels<T>(geometry.output, grad_output.data(), bias.data(), options.num_threads);
   std::vector<T> gradients = gradient.copy(), bias_gradients = bias.copy();
   gradients.insert(gradients.end(), bias_gradients.begin(), bias_gradients.end());
   return gradients;
@@ -92,7 +93,7 @@ void check_pass(Report& report, const ConvGeometry& geometry, const ConvData<T>&
                                                          : "grad_weight";
   const std::string what = pass_name + kind;
   const ConvOptions options{precision, report.round().threads};
-  const char* algorithm = convpool::conv_plan<T>(geometry, pass, options).algorithm;
+  const char* algorithm = convpool::conv_plan<T>(geometry, pass, options, nullptr).algorithm;
   const bool is_exact = std::strcmp(algorithm, "winograd_f4") != 0;
   if (precision != Precision::highest && is_exact) return;
   report.count(std::string(algorithm) + " " + pass_name);

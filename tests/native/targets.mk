@@ -35,7 +35,7 @@ asan: $(STAMPS)/test $(STAMPS)/train $(STAMPS)/tools
 TSAN_DRIVER = OMP_TOOL_LIBRARIES="$$(dirname "$$(readlink -f "$$(command -v clang++)")")/../lib/libarcher.so" \
   TSAN_OPTIONS=ignore_noninstrumented_modules=1 setarch $$(uname -m) -R build/tsan/tests/native/driver
 tsan: $(STAMPS)/tools
-	$(NATIVE)/require.sh clang++=clang "/usr/lib/llvm-*/lib/libarcher.so=libomp-dev"
+	$(NATIVE)/require.sh clang++=clang "/usr/lib/llvm-*/lib/libarcher.so=libomp-dev" "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.tsan*=libclang-rt-dev"
 	$(call configure,tsan,-DCMAKE_CXX_COMPILER=clang++ -DCONVPOOL_SANITIZE=thread)
 	$(call build,tsan)
 	! $(TSAN_DRIVER) --race >build/tsan/race.txt 2>&1 && grep -q "WARNING: ThreadSanitizer: data race" build/tsan/race.txt
@@ -43,7 +43,7 @@ tsan: $(STAMPS)/tools
 
 # libFuzzer on the shape arithmetic, from the malformed calls of the corpus and what earlier runs found.
 fuzz: $(STAMPS)/test
-	$(NATIVE)/require.sh clang++=clang
+	$(NATIVE)/require.sh clang++=clang "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer*=libclang-rt-dev"
 	mkdir -p build/fuzz/found
 	$(RUN) $(NATIVE)/seeds.py build/fuzz/seeds
 	clang++ -std=c++17 -O1 -g -Icpp -fsanitize=fuzzer$(comma)address$(comma)undefined$(comma)integer -fno-sanitize-recover=all \
