@@ -186,7 +186,8 @@ bool output_lanes_accept(const KernelTable& table, const Correlation& part) {
          5 * part.rows >= 3 * ceil_divide(part.rows, lanes) * lanes && part.depth() * part.rows <= kMostWeights &&
          PaddedRows(part, 1, std::min<Index>(part.target.extent[2], 512)).channel_pitch() * pixel <=
              kMostTileElements &&
-         (is_last || part.source.axis_stride[2] == 1);
+         // A row is one run of elements; boxes of padding may have theirs along another axis.
+         part.source.axis_stride[2] == (is_last ? part.groups * part.channels : 1);
 }
 
 // Channels last a tile holds all groups, and each would pack it again; channels first the gradients are transposed,
