@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import convpool
 import numpy as np
@@ -159,37 +160,40 @@ def test_threads_really_run():
     assert output_of(code, OPENBLAS_NUM_THREADS="1") == ("0 2" if is_parallel else "0 0")
 
 
-@pytest.mark.parametrize(
-    "work",
-    [
-        pytest.param(lambda x: conv(x, np.ones((64, 64, 3, 3), np.float32), num_threads=1), id="conv"),
-        # a call takes a few milliseconds, the counter's three ticks as many
-        pytest.param(lambda x: [max_pool(x, 31, 1, 15, num_threads=1) for _ in range(10)], id="max_pool"),
-    ],
-)
-def test_the_gil_is_released(work):
-    """While one thread works, another one counts."""
-    x = np.ones((8, 64, 48, 48), np.float32)
-    is_done, counted = threading.Event(), []
+def ticks_of_another_thread(call, wanted, seconds):
+    """How often another thread wakes up while this one only calls, until there are enough ticks or the time is over."""
+    is_done, ticks = threading.Event(), []
 
     def count():
-        ticks = 0
-        while not is_done.is_set():
-            ticks += 1
-            is_done.wait(0.0005)
-        counted.append(ticks)
+        while not is_done.wait(0.0005):
+            ticks.append(None)
 
     counter = threading.Thread(target=count)
-    counter.start()
     previous = sys.getswitchinterval()
     sys.setswitchinterval(1000)  # only a released lock lets the counter run
+    counter.start()
     try:
-        work(x)
+        before, end = len(ticks), time.monotonic() + seconds
+        while len(ticks) - before < wanted and time.monotonic() < end:
+            call()
+        return len(ticks) - before
     finally:
         sys.setswitchinterval(previous)
         is_done.set()
         counter.join()
-    assert counted[0] >= 3
+
+
+@pytest.mark.parametrize("operation", [conv, max_pool])
+def test_the_gil_is_released(operation):
+    """Calls go on until the other thread has counted, however slow the machine is to wake it."""
+    x, weight = np.ones((8, 64, 48, 48), np.float32), np.ones((64, 64, 3, 3), np.float32)
+    arguments = (x, weight) if operation is conv else (x, 31, 1, 15)
+    assert ticks_of_another_thread(lambda: operation(*arguments, num_threads=1), wanted=3, seconds=30) >= 3
+
+
+def test_a_held_gil_is_noticed():
+    """What the test above rests on: work that keeps the lock lets nobody count."""
+    assert ticks_of_another_thread(lambda: sum(range(1000)), wanted=3, seconds=0.2) == 0
 
 
 # ---- configuration -------------------------------------------------------------------------------------------------
