@@ -24,6 +24,7 @@ constexpr Index kMostBlockColumns = 256;  // output channels of a result that is
 constexpr std::size_t kMostResultBytes = 512 << 10;
 constexpr Index kFewBoxes = 2;  // up to so many pack weights in runs for themselves: nothing leaves the cache
 constexpr Index kMostPixelRows = kMostTileRows;
+constexpr Index kRepeats = 2 * kMostPixelRows;  // of the last pixel: the last tile may be partial, and looks at the next
 
 // Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
 struct Piece {
@@ -174,7 +175,7 @@ struct Scratch {
   static std::size_t carve(Carver carver, const std::vector<Job>& jobs, Scratch& scratch) {
     Index pixels = 0, stage = 0, result = 0, weights = 0;
     for (const Job& job : jobs) {
-      pixels = std::max(pixels, job.cut.most_pixels() + kMostPixelRows);
+      pixels = std::max(pixels, job.cut.most_pixels() + kRepeats);
       stage = std::max(stage, job.stage_elements());
       result = std::max(result, job.result_elements());
       weights = std::max(weights, job.piece_elements());
@@ -209,6 +210,7 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
     packed = weights.packed + job.packed_offsets[phase.phase] +
              weights.group * job.tiles.packed_elements(part.depth()) + job.tiles.packed_offset(tile, part.depth());
   PixelTile<T> call{};
+  call.are_far = group.stage.is_in_place();
   call.column = job.tiles.first_column(tile) - base;
   call.last_column = job.tiles.column(job.tiles.first_vector(tile + 1) - 1) - base;
   for (const Piece& piece : phase.pieces) {
@@ -264,7 +266,7 @@ void store_result(const Job& job, const ConvKernels<T>& kernels, const PixelBox&
 
 template <class T>
 void repeat_last(T* values, Index count) noexcept {
-  std::fill(values + count, values + count + kMostPixelRows, values[count - 1]);
+  std::fill(values + count, values + count + kRepeats, values[count - 1]);
 }
 
 // Tiles [first, stop) of a box, whose source `scratch.stage` holds, and from one group of taps.

@@ -10,6 +10,9 @@
 // Cost:      rows * vectors multiply-adds per step for rows broadcasts and `vectors` loads: the fused multiply-add
 //            ports limit. Goal: 0.95 of the register-only peak on weights in the first-level cache.
 
+template <class T>
+constexpr Index kLineElements = 64 / sizeof(T);  // of a cache line
+
 template <class T, int Rows, int Vectors>
 static void pixel_tile(const PixelTile<T>& tile) {
   constexpr int kWidth = kLanes<T>;
@@ -24,23 +27,29 @@ static void pixel_tile(const PixelTile<T>& tile) {
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) __builtin_prefetch(tile.targets[row] + tile.column + v * kWidth, 1);
   const T* weights = tile.weights;
-  const Index length = tile.length;
+  const Index length = tile.length, run = tile.are_far ? kLineElements<T> : length;
   for (Index segment = 0; segment < tile.segments; ++segment) {
     const T* pixel[Rows];
     asm volatile("" : : : "memory");  // or GCC keeps what it has read of `tile`, for which there are no registers
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row) pixel[row] = tile.pixels[row] + tile.offsets[segment];
-    for (Index p = 0; p < length; ++p) {
-      Vector<T> column[Vectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) column[v] = load(weights + v * kWidth);
+    for (Index first = 0; first < length; first += run) {
+      if (tile.are_far)
 #pragma GCC unroll 8
-      for (int row = 0; row < Rows; ++row) {
-        const Vector<T> factor = broadcast(pixel[row][p]);
+        for (int row = 0; row < Rows; ++row) __builtin_prefetch(tile.pixels[Rows + row] + tile.offsets[segment] + first);
+      const Index stop = first + run < length ? first + run : length;
+      for (Index p = first; p < stop; ++p) {
+        Vector<T> column[Vectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) sum[row][v] = multiply_add(factor, column[v], sum[row][v]);
+        for (int v = 0; v < Vectors; ++v) column[v] = load(weights + v * kWidth);
+#pragma GCC unroll 8
+        for (int row = 0; row < Rows; ++row) {
+          const Vector<T> factor = broadcast(pixel[row][p]);
+#pragma GCC unroll 4
+          for (int v = 0; v < Vectors; ++v) sum[row][v] = multiply_add(factor, column[v], sum[row][v]);
+        }
+        weights += Vectors * kWidth;
       }
-      weights += Vectors * kWidth;
     }
   }
   // All targets are read before any is written: they may overlap.

@@ -55,7 +55,8 @@ struct DotRows {
 // targets[row][lane] += sum over segments s and elements p of pixels[row][offsets[s] + p] * weights[s][p][lane].
 template <class T>
 struct PixelTile {
-  const T* const* pixels;
+  const T* const* pixels;  // those of the next tile follow
+  bool are_far;            // the pixels come from memory: those of the next tile are prefetched
   const Index* offsets;
   Index segments, length;
   const T* weights;  // [segments][length][vectors * lanes]
