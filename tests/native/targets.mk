@@ -19,7 +19,7 @@ driver: $(STAMPS)/tools
 	build/driver/tests/native/driver $(DRIVER_ARGS)
 
 # The extension with AddressSanitizer and UndefinedBehaviorSanitizer under the whole suite. Python knows nothing of
-# them, so the libraries are loaded before it; what it never frees is no leak of ours.
+# them, so the libraries are loaded before it; what it never frees is no leak of ours. Reports go to the real stderr.
 asan: $(STAMPS)/test $(STAMPS)/train $(STAMPS)/tools
 	$(call configure,asan,-DCONVPOOL_EXTENSION=ON -DCONVPOOL_NATIVE_TESTS=OFF -DCONVPOOL_WERROR=OFF -DCMAKE_CXX_COMPILER=g++ \
 	  -DCONVPOOL_SANITIZE=address$(comma)undefined -DPython_EXECUTABLE=$(abspath $(RUN)) \
@@ -29,7 +29,7 @@ asan: $(STAMPS)/test $(STAMPS)/train $(STAMPS)/tools
 	PYTHONPATH=$(abspath build/asan/package) CONVPOOL_SANITIZED=1 \
 	  LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so.6)" \
 	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=32 UBSAN_OPTIONS=print_stacktrace=1 \
-	  $(RUN) -m pytest $(ARGS)
+	  $(RUN) -m pytest --capture=sys $(ARGS)
 
 # ThreadSanitizer on the driver. Archer tells it what LLVM's OpenMP orders; a sum with a race must be reported.
 TSAN_DRIVER = OMP_TOOL_LIBRARIES="$$(dirname "$$(readlink -f "$$(command -v clang++)")")/../lib/libarcher.so" \
