@@ -89,6 +89,7 @@ CONV_SHAPES = [
     ConvShape("to_one_pixel", "the same of the output", (2, 40, 3, 3), (40, 1, 3, 3), groups=40),
     ConvShape("one_pixel_grouped", "the same in groups", (2, 16, 1, 1), (16, 4, 3, 3), padding=1, groups=4),
     ConvShape("one_by_one", "a plain matrix product, no halo", (2, 5, 6, 7), (3, 5, 1, 1)),
+    ConvShape("one_by_one_heavy", "more weights than pixels", (1, 258, 5, 7), (257, 258, 1, 1)),
     ConvShape("regular", "the everyday layer", (2, 4, 8, 9), (6, 4, 3, 3), padding=1),
     ConvShape("prime_everything", "nothing divides anything", (3, 5, 13, 11), (7, 5, 3, 5), (2, 3), (1, 2), (1, 2)),
     ConvShape("kernel_exceeds_input", "fits with padding only", (1, 2, 2, 3), (3, 2, 5, 5), padding=2),

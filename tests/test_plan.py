@@ -30,7 +30,7 @@ resnet_3x3s2_128@56: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_til
 resnet_1x1_64-256@56: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
 resnet_1x1_256-64@56: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
 resnet_1x1_1024-256@14: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
-resnet_1x1_512-2048@7: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
+resnet_1x1_512-2048@7: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
 resnet_1x1s2_256-512@56: packed_tiles pixel_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
 vgg_3x3_rgb@224: row_tiles row_tiles packed_tiles | output_lanes row_tiles output_lanes
 vgg_3x3_64@224: f4 f4 f4 | f4 f4 f4

@@ -24,7 +24,8 @@ constexpr Index kMostBlockColumns = 256;  // output channels of a result that is
 constexpr std::size_t kMostResultBytes = 512 << 10;
 constexpr Index kFewBoxes = 2;  // up to so many pack weights in runs for themselves: nothing leaves the cache
 constexpr Index kMostPixelRows = kMostTileRows;
-constexpr Index kRepeats = 2 * kMostPixelRows;  // of the last pixel: the last tile may be partial, and looks at the next
+constexpr Index kRepeats =
+    2 * kMostPixelRows;  // of the last pixel: the last tile may be partial, and looks at the next
 
 // Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
 struct Piece {
@@ -344,16 +345,19 @@ void pack_phases(const std::vector<Job>& jobs, const ConvKernels<T>& kernels, co
 
 }  // namespace
 
-// Channels first, bringing channels together and apart again pays where several taps read the same copy or several
-// phases make whole rows, unless there are so few channels that their transposes are mostly empty.
+// Channels first, bringing channels together and apart again pays where several taps read the same copy, where several
+// phases make whole rows, or where the weights are much and the pixels few: then each task packs its weights for
+// itself. It does not where there are so few channels that their transposes are mostly empty.
 bool pixel_tiles_accept(const Correlation& part) {
   constexpr Index kFewChannels = 3, kLeastRows = 8;  // fewer fill no vector of output channels
   constexpr Index kMostPhases = 256;                 // of which a box has few positions each
+  constexpr Index kManyWeights = 1 << 16;
   if (phase_count(part) > kMostPhases) return false;
   const bool fills_vectors = part.rows >= kLeastRows;
   if (part.is_channels_last() && fills_vectors) return true;
-  const bool has_planes = part.channels > kFewChannels && part.target.axis_stride[2] == part.target_step[2];
-  return has_planes && (part.is_phase() ? fills_vectors : part.taps.size() > 1);
+  if (part.channels <= kFewChannels || part.target.axis_stride[2] != part.target_step[2]) return false;
+  if (part.is_phase()) return fills_vectors;
+  return part.taps.size() > 1 || (part.rows * part.channels >= kManyWeights && part.pixels() <= kFewBoxes * kPixels);
 }
 
 template <class T>
