@@ -18,7 +18,8 @@ LAYOUTS = ("channels_first", "channels_last")
 FLOATS = (np.float32, np.float64)
 GRADIENTS = ("input", "weight", "bias")
 IS_SANITIZED = "CONVPOOL_SANITIZED" in os.environ  # by `make asan`
-needs_plain_memory = pytest.mark.skipif(IS_SANITIZED, reason="sanitizers take memory of their own")
+needs_plain_memory = pytest.mark.skipif(IS_SANITIZED, reason="sanitizers have an allocator of their own")
+needs_plain_speed = pytest.mark.skipif(IS_SANITIZED, reason="sanitizers are slow")
 
 
 def integers(shape, seed=0, low=-3, high=3):

@@ -470,6 +470,7 @@ def test_named_shapes_reach_every_algorithm(pass_name):
         for layout in LAYOUTS
     }
     assert chosen >= {"depthwise_planes", "lanes", "row_tiles", "output_lanes", "pixel_tiles", "packed_tiles"}
+    assert ("plane_tiles" in chosen) == (pass_name == "grad_weight")
 
 
 @each_layout

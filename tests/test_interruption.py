@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 
+import oracle
 import pytest
 from test_runtime import output_of
 
@@ -102,6 +103,7 @@ def outcome(code):
     return output_of(textwrap.dedent(PREPARED) + textwrap.dedent(code))
 
 
+@oracle.needs_plain_speed
 @pytest.mark.parametrize("calls", ["CONVOLUTIONS", "POOLINGS", "REFERENCE"])
 def test_ctrl_c(calls):
     print(outcome(globals()[calls]))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import oracle
 import pytest
 from convpool import _core
 from test_runtime import output_of
@@ -27,6 +28,7 @@ def failing_allocations(tmp_path_factory):
     return library
 
 
+@oracle.needs_plain_memory
 @pytest.mark.parametrize(
     ("name", "operations", "least"),
     [
@@ -100,6 +102,7 @@ RANDOM_CALLS = """
 """
 
 
+@oracle.needs_plain_memory
 def test_memory_stays_flat():
     """Over 1,000 calls and more of random shapes, more than half of them refused."""
     kilobytes = int(output_of(RANDOM_CALLS, MALLOC_MMAP_THRESHOLD_="65536", MALLOC_ARENA_MAX="1"))

@@ -27,10 +27,10 @@ resnet_3x3_128@28: f4 f4 f4 | f4 f4 f4
 resnet_3x3_256@14: f4 f4 f4 | f4 f4 f4
 resnet_3x3_512@7: f4 f4 f4 | f4 f4 f4
 resnet_3x3s2_128@56: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
-resnet_1x1_64-256@56: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
-resnet_1x1_256-64@56: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
-resnet_1x1_1024-256@14: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
-resnet_1x1_512-2048@7: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
+resnet_1x1_64-256@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
+resnet_1x1_256-64@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
+resnet_1x1_1024-256@14: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
+resnet_1x1_512-2048@7: pixel_tiles pixel_tiles plane_tiles | pixel_tiles pixel_tiles pixel_tiles
 resnet_1x1s2_256-512@56: packed_tiles pixel_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
 vgg_3x3_rgb@224: row_tiles row_tiles packed_tiles | output_lanes row_tiles output_lanes
 vgg_3x3_64@224: f4 f4 f4 | f4 f4 f4
@@ -39,8 +39,8 @@ vgg_3x3_512@28: f4 f4 f4 | f4 f4 f4
 mobilenet_dw3x3_144@56: planes planes planes | lanes lanes lanes
 mobilenet_dw3x3s2_144@56: planes phases lanes | lanes lanes lanes
 mobilenet_dw3x3_960@7: lanes lanes lanes | lanes lanes lanes
-mobilenet_1x1_24-144@56: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
-mobilenet_1x1_144-24@56: packed_tiles packed_tiles packed_tiles | pixel_tiles pixel_tiles pixel_tiles
+mobilenet_1x1_24-144@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
+mobilenet_1x1_144-24@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
 convnext_dw7x7_96@56: lanes lanes lanes | lanes lanes lanes
 convnext_dw7x7_768@7: lanes lanes lanes | lanes lanes lanes
 resnext_3x3_g32_128@56: row_tiles row_tiles row_tiles | lanes lanes lanes

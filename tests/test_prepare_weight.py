@@ -23,7 +23,7 @@ from convpool import (
     prepare_weight,
     reference,
 )
-from oracle import FLOATS, LAYOUTS, VIEWS, image_to, reals, same_bits, weight_to
+from oracle import FLOATS, LAYOUTS, VIEWS, image_to, needs_plain_memory, reals, same_bits, weight_to
 from shapes import CONV_SHAPES, TRANSPOSED_SHAPES, ConvShape, names
 
 WINOGRAD = [
@@ -363,6 +363,7 @@ def test_only_forward_functions_take_it():
         conv(prepared, W)
 
 
+@needs_plain_memory
 def test_inputs_that_nobody_holds():
     with pytest.raises(MemoryError):
         prepare_weight(np.ones((1, 2**20, 3), np.float32), (2**20, 2**20, 2**9))

@@ -290,6 +290,7 @@ def test_import_adds_nothing_but_numpy():
     assert output_of(code) == "[]"
 
 
+@oracle.needs_plain_speed
 def test_import_is_quick():
     """The budget is 20 ms over NumPy; in processor time, the least of several runs, doubled for a cold cache."""
     code = """

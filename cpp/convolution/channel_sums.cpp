@@ -12,7 +12,6 @@ namespace {
 
 constexpr Index kPieceElements = 4096;  // of a run that are summed in vectors: 64 for each lane of the widest
 constexpr Index kPieceRows = 128;
-constexpr Index kWantedTasks = 16;  // enough for any thread count: the slices must not depend on it
 
 // Pieces of pixels are cut into slices, and channels into blocks; a task sums one of each.
 struct Cut {

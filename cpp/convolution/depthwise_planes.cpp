@@ -13,7 +13,6 @@ namespace {
 
 // Fewer columns, of a step of 1 or 2: planes side by side; more: they are cut.
 constexpr Index kLeastColumns[kMostDepthwiseStep] = {8, 16}, kMostColumns = 8192;
-constexpr Index kWantedTasks = 16;  // slices must not depend on the number of threads
 
 // Extent of the kernel, 0 if it is not a dense square.
 Index square_kernel(const Correlation& part) {

@@ -12,7 +12,6 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kWantedTasks = 16;        // slices must not depend on the number of threads
 constexpr Index kMostPartials = 1 << 21;  // elements of all slices
 constexpr Index kRowsBetween = 8;         // questions whether to go on: large kernels take long
 

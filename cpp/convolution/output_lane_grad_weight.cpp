@@ -9,7 +9,6 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kWantedTasks = 16;        // slices must not depend on the number of threads
 constexpr Index kMostPartials = 1 << 21;  // elements of all slices
 constexpr Index kProductsAtOnce = 128;    // summed in a register
 

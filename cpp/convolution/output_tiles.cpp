@@ -2,13 +2,10 @@
 
 #include <algorithm>
 
+#include "convolution/weight_columns.hpp"
 #include "runtime/parallel.hpp"
 
 namespace convpool {
-
-// Taps of a channel may share cache lines in the array: a few channels at a time keep them in the first-level cache,
-// even where their distances are powers of two.
-static constexpr Index kChannelsAtOnce = 16;
 
 template <class T>
 void pack_output_bias(const OutputTiles& tiles, Index groups, const T* bias, T* packed) noexcept {
@@ -39,18 +36,19 @@ void pack_output_depth(const Correlation& part, const OutputTiles& tiles, const 
 template <class T>
 void pack_output_tiles(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
                        const T* weight, T* packed, int num_threads) {
-  const Index group_elements = tiles.packed_elements(part.depth());
+  const Index group_elements = tiles.packed_elements(part.depth()), count = std::min(tiles.lanes, tiles.channels);
   const int workers = worker_count(num_threads, part.groups * tiles.tiles, part.groups * group_elements);
   parallel_for(part.groups * tiles.tiles, workers, [&](Index task, int) {
-    const Index group = task / tiles.tiles, tile = task % tiles.tiles;
+    const Index group = task / tiles.tiles, tile = task % tiles.tiles, width = tiles.vectors_of(tile) * tiles.lanes;
     T* target = packed + group * group_elements + tiles.packed_offset(tile, part.depth());
-    for (Index channel = 0; channel < part.channels; channel += kChannelsAtOnce)
-      for (Index tap = 0; tap < static_cast<Index>(part.taps.size()); ++tap) {
-        const Index first = tap * part.channels + channel;
-        const Index stop = first + std::min(kChannelsAtOnce, part.channels - channel);
-        pack_output_depth(part, tiles, kernels, weight + group * part.weight_group_stride, tile, first, stop,
-                          target + first * tiles.vectors_of(tile) * tiles.lanes);
-      }
+    if (count < tiles.lanes) std::fill_n(target, part.depth() * width, T{0});
+    for (Index first = 0; first < part.channels; first += kChannelsAtOnce)
+      for (Index v = 0; v < tiles.vectors_of(tile); ++v)
+        pack_weight_columns(part, kernels,
+                            weight + group * part.weight_group_stride +
+                                tiles.column(tiles.first_vector(tile) + v) * part.weight_row_stride,
+                            count, first, std::min(first + kChannelsAtOnce, part.channels),
+                            target + first * width + v * tiles.lanes, width, part.channels * width);
   });
 }
 

@@ -133,7 +133,8 @@ void run_packed(const KernelTable* table, const std::vector<Correlation>& parts,
   PackedWeights<T> packed(PackedForm::packed_tiles, kernels, parts, weight);
   packed.pack(jobs.back().packed_offset + packed_weight_elements(*jobs.back().part), [&](T* memory) {
     for (const Job& job : jobs)
-      pack_weights(*job.part, job.tiles.tile_rows, job.part->channels, weight, memory + job.packed_offset, threads);
+      pack_weights(*job.part, kernels, job.tiles.tile_rows, job.part->channels, weight, memory + job.packed_offset,
+                   threads);
   });
 
   const int workers = worker_count(threads, tasks, work);

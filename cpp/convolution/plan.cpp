@@ -36,7 +36,7 @@ struct Conditions {
   Precision precision;
 };
 
-// One row of the plan.
+// One row of the plan. A function that it lacks is of passes that it does not accept.
 template <class T>
 struct Algorithm {
   const char* name;
@@ -86,17 +86,13 @@ bool accepts_pixels(const Conditions& conditions, const Correlation& part) {
   return conditions.table != nullptr && pixel_tiles_accept(part);
 }
 
+bool accepts_planes(const Conditions& conditions, const Correlation& part) {
+  return conditions.table != nullptr && conditions.pass == ConvPass::grad_weight && plane_grad_weight_accepts(part);
+}
+
 bool has_kernels(const Conditions& conditions, const Correlation&) { return conditions.table != nullptr; }
 
 bool always(const Conditions&, const Correlation&) { return true; }
-
-// Gradients of the weight: pointwise layers read one side where it lies.
-template <class T, void (*otherwise)(const KernelTable*, const Correlation&, const T*, const T*, T*, int)>
-void plane_grad_weight_or(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                          T* grad_weight, int num_threads) {
-  const auto gradient = plane_grad_weight_accepts(part) ? plane_grad_weight<T> : otherwise;
-  gradient(table, part, source, grad_output, grad_weight, num_threads);
-}
 
 template <class T>
 constexpr Algorithm<T> kPlan[] = {
@@ -107,8 +103,9 @@ constexpr Algorithm<T> kPlan[] = {
     {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, winograd_grad_weight<T, 2>, true},
     {"row_tiles", accepts_rows, run_row_tiles<T>, row_grad_weight<T>, true},
     {"output_lanes", accepts_output_lanes, run_output_lanes<T>, output_lane_grad_weight<T>},
-    {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, plane_grad_weight_or<T, pixel_grad_weight<T>>, false, true},
-    {"packed_tiles", has_kernels, run_packed<T>, plane_grad_weight_or<T, packed_grad_weight<T>>, true},
+    {"plane_tiles", accepts_planes, nullptr, plane_grad_weight<T>},
+    {"pixel_tiles", accepts_pixels, run_pixel_tiles<T>, pixel_grad_weight<T>, false, true},
+    {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>, true},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
 };
 

@@ -12,8 +12,6 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kWantedTasks = 16;  // slices must not depend on the number of threads
-
 // What a task needs to know; sums are [group of the block][row][channel][tap][lane].
 struct Job {
   const Correlation* part;

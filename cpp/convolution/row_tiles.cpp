@@ -259,8 +259,8 @@ void run_parts(const ConvKernels<T>& kernels, const std::vector<Correlation>& pa
   PackedWeights<T> packed(PackedForm::row_tiles, kernels, parts, weight);
   packed.pack(packed_elements, [&](T* memory) {
     for (const Job& job : call.jobs)
-      pack_weights(*job.part, call.blocks.tile_rows, call.cut.channel_block, weight, memory + job.packed_offset,
-                   num_threads);
+      pack_weights(*job.part, kernels, call.blocks.tile_rows, call.cut.channel_block, weight,
+                   memory + job.packed_offset, num_threads);
   });
 
   const int workers = worker_count(num_threads, call.cut.tasks(), work);

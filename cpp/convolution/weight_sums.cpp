@@ -9,7 +9,6 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kWantedTasks = 16;  // enough for any thread count
 constexpr Index kMostSliceElements = 1 << 21;
 constexpr Index kWriteChannels = 16;  // output channels written at once
 constexpr Index kWriteEntries = 256;  // weights of each that are gathered before they are written

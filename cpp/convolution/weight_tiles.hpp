@@ -17,7 +17,7 @@ inline Index packed_weight_elements(const Correlation& part) { return part.group
 
 // The depth is [block of channels][tap][channel of the block].
 template <class T>
-void pack_weights(const Correlation& part, Index tile_rows, Index channel_block, const T* weight, T* packed,
-                  int num_threads);
+void pack_weights(const Correlation& part, const ConvKernels<T>& kernels, Index tile_rows, Index channel_block,
+                  const T* weight, T* packed, int num_threads);
 
 }  // namespace convpool

@@ -15,7 +15,6 @@ namespace {
 
 constexpr Index kWantedTiles = 28;
 constexpr Index kMostChannels = 64;  // of a task; its sums at the points stay in the second-level cache
-constexpr Index kWantedTasks = 16;   // enough for any thread count: the slices must not depend on it
 constexpr Index kMostSliceElements = 1 << 21;
 
 template <class T>

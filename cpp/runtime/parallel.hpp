@@ -14,6 +14,9 @@
 
 namespace convpool {
 
+// Enough for any number of threads. Sums are split to make about so many tasks, since the split must not depend on it.
+constexpr std::int64_t kWantedTasks = 16;
+
 // Threads a call uses when it names none: the thread-local override, else the process-wide setting, else
 // min(OMP_NUM_THREADS or cores, affinity mask, cgroup quota).
 int default_threads();

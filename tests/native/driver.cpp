@@ -16,14 +16,14 @@ namespace {
 // compares them with the plans.
 const std::vector<std::string> kConvAlgorithms = {"depthwise_planes", "lanes",        "winograd_f4", "winograd_f2",
                                                   "row_tiles",        "output_lanes", "pixel_tiles", "packed_tiles"};
-const std::vector<std::string> kInputGradientAlgorithms = {"depthwise_phases"};
+const std::vector<std::string> kGradientAlgorithms = {"depthwise_phases grad_input", "plane_tiles grad_weight"};
 const std::vector<std::string> kPoolAlgorithms = {"direct", "separable", "scatter"};
 
 std::vector<std::string> required_runs() {
   std::vector<std::string> runs = kPoolAlgorithms;
   for (const std::string& algorithm : kConvAlgorithms)
     for (const char* pass : {"forward", "grad_input", "grad_weight"}) runs.push_back(algorithm + " " + pass);
-  for (const std::string& algorithm : kInputGradientAlgorithms) runs.push_back(algorithm + " grad_input");
+  runs.insert(runs.end(), kGradientAlgorithms.begin(), kGradientAlgorithms.end());
   return runs;
 }
 
