@@ -305,6 +305,28 @@ def test_import_is_quick():
     assert seconds < 0.040
 
 
+def test_subinterpreters_are_refused():
+    """With an ImportError, and nothing half done: the main interpreter goes on."""
+    code = """
+        import convpool
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        find = f"import importlib.util as u; spec = u.spec_from_file_location('_core', {convpool._core.__file__!r}); "
+        attempt = find + "u.module_from_spec(spec)"
+        try:
+            run = interpreters.exec if hasattr(interpreters, "exec") else interpreters.run_string
+            print(run(interpreters.create(), attempt))
+        except Exception as error:
+            print(error)
+        print(convpool.show_config("dicts")["isa"])
+    """
+    refusal, isa = output_of(code).splitlines()
+    assert "convpool does not support subinterpreters" in refusal
+    assert isa == _core.selected_isa()
+
+
 @linux_only
 def test_import_has_no_side_effect():
     """No thread, no environment change, no flush-to-zero bit, no changed warning filter or signal handler."""

@@ -7,7 +7,7 @@
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_core, module) {
+PYBIND11_MODULE(core_of_main_interpreter, module) {
   module.doc() = "The compiled core of convpool. Private: use the functions of the package.";
   py::register_exception_translator([](std::exception_ptr error) {
     try {
@@ -26,4 +26,12 @@ PYBIND11_MODULE(_core, module) {
   convpool::bindings::bind_prepared_weight(module);
   convpool::bindings::bind_runtime(module);
   convpool::bindings::bind_sum_pooling(module);
+}
+
+// Neither NumPy nor this module is made for subinterpreters. pybind11's own refusal comes too late before Python 3.12:
+// it waits for ever for a lock that this thread holds.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit_core_of_main_interpreter();
+  PyErr_SetString(PyExc_ImportError, "convpool does not support subinterpreters");
+  return nullptr;
 }
