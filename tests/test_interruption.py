@@ -16,6 +16,7 @@ PREPARED = """
     import numpy as np
     import convpool as cp
     from convpool import _core
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start jobs in the background without one
 
     small, taps = np.arange(2 * 16 * 24 * 24.0).reshape(2, 16, 24, 24) % 7, np.ones((16, 16, 3, 3))
     expected = cp.conv(small, taps, num_threads=2)
@@ -53,13 +54,14 @@ PREPARED = """
                 assert seconds < 0.5, (name, threads, seconds)
 """
 
-# Each takes 5 seconds and more with the kernels named, on one thread of a fast processor.
+# Each takes 5 seconds and more with the kernels named, on one thread of a fast processor. The arrays are contiguous:
+# NumPy's copies of others are not interrupted.
 CONVOLUTIONS = """
     _core.select_isa("baseline")
     x, w = ones(4, 128, 96, 96, dtype=float), ones(128, 128, 9, 9, dtype=float)
     g = ones(*cp.conv_output_shape(x.shape, w.shape), dtype=float)
-    planes, wide = ones(4, 128, 256, 256), ones(128, 1, 31, 31)
-    strips, line = ones(16, 256, 128, 64), ones(256, 256, 3, 3)
+    planes, wide, grad_planes = ones(4, 128, 256, 256), ones(128, 1, 31, 31), ones(4, 128, 226, 226)
+    strips, line, grad_strips = ones(16, 256, 128, 64), ones(256, 256, 3, 3), ones(16, 256, 126, 62)
     report(
         conv=lambda **k: cp.conv(x, w, **k),
         grad_input=lambda **k: cp.conv_backward(g, x, w, needs=(True, False, False), **k),
@@ -69,8 +71,8 @@ CONVOLUTIONS = """
         last=lambda **k: cp.conv(x.reshape(4, 96, 96, 128), w.reshape(9, 9, 128, 128), layout="channels_last", **k),
         depthwise=lambda **k: cp.conv(planes, wide, groups=128, **k),
         depthwise_gradients=lambda **k: cp.conv_backward(
-            planes[..., 30:, 30:], planes, wide, groups=128, needs=(False, True, False), **k),
-        winograd=lambda **k: cp.conv_backward(strips[..., 2:, 2:], strips, line, needs=(False, True, False), **k),
+            grad_planes, planes, wide, groups=128, needs=(False, True, False), **k),
+        winograd=lambda **k: cp.conv_backward(grad_strips, strips, line, needs=(False, True, False), **k),
     )
 """
 POOLINGS = """
