@@ -36,7 +36,8 @@ static void pixel_tile(const PixelTile<T>& tile) {
     for (Index first = 0; first < length; first += run) {
       if (tile.are_far)
 #pragma GCC unroll 8
-        for (int row = 0; row < Rows; ++row) __builtin_prefetch(tile.pixels[Rows + row] + tile.offsets[segment] + first);
+        for (int row = 0; row < Rows; ++row)
+          __builtin_prefetch(tile.pixels[Rows + row] + tile.offsets[segment] + first);
       const Index stop = first + run < length ? first + run : length;
       for (Index p = first; p < stop; ++p) {
         Vector<T> column[Vectors];
