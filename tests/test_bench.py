@@ -385,6 +385,15 @@ def test_scaling_compares_the_rows_that_fit_the_cache() -> None:
     assert "| `large/forward/channels_first` | 0.0054 | 0.003 | 1.80 |" in scaling.to_markdown(one, two)
 
 
+def test_scaling_of_convolution_compares_every_row() -> None:
+    one, two = pooling_document(1, 1.8), pooling_document(2, 1.0)
+    one["set_name"] = two["set_name"] = "convolution"
+    one["rows"][0]["bytes"] = two["rows"][0]["bytes"] = 2**20 + 1
+    document = scaling.compare(one, two)
+    assert "small/forward/channels_first" in [figure["row"] for figure in document["figures"]]
+    assert document["limit"] == 1.85
+
+
 def test_readme_shows_the_verdicts_of_both_runs_of_pooling() -> None:
     text = readme.pooling_summary([pooling_document(2, 1.0), pooling_document(1, 1.8)])
     assert "| target | limit | threads: 2 | threads: 1 |" in text
