@@ -14,7 +14,10 @@ from test_runtime import output_of
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("clang++")
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, loads a library of Linux")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, loads a library of Linux"),
+    oracle.needs_plain_memory,
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,6 @@ def failing_allocations(tmp_path_factory):
     return library
 
 
-@oracle.needs_plain_memory
 @pytest.mark.parametrize(
     ("name", "operations", "least"),
     [
@@ -102,7 +104,6 @@ RANDOM_CALLS = """
 """
 
 
-@oracle.needs_plain_memory
 def test_memory_stays_flat():
     """Over 1,000 calls and more of random shapes, more than half of them refused."""
     kilobytes = int(output_of(RANDOM_CALLS, MALLOC_MMAP_THRESHOLD_="65536", MALLOC_ARENA_MAX="1"))

@@ -48,6 +48,10 @@ struct Correlation {
   bool is_phase() const;
   // Whether target pixels that follow each other in one image also do so in memory, x_stride apart.
   bool has_dense_target() const;
+  // Whether the weights of a row are one run of the array, [channel][tap].
+  bool has_innermost_taps() const {
+    return weight_channel_stride == static_cast<Index>(taps.size()) && weight_row_stride != 1;
+  }
   Index pixels() const { return batch * target.extent[0] * target.extent[1] * target.extent[2]; }
   Index depth() const { return static_cast<Index>(taps.size()) * channels; }
 };

@@ -24,8 +24,7 @@ constexpr Index kMostBlockColumns = 256;  // output channels of a result that is
 constexpr std::size_t kMostResultBytes = 512 << 10;
 constexpr Index kFewBoxes = 2;  // up to so many pack weights in runs for themselves: nothing leaves the cache
 constexpr Index kMostPixelRows = kMostTileRows;
-constexpr Index kRepeats =
-    2 * kMostPixelRows;  // of the last pixel: the last tile may be partial, and looks at the next
+constexpr Index kRepeats = 2 * kMostPixelRows;  // of the last pixel, for a partial tile and the one that it looks at
 
 // Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
 struct Piece {

@@ -8,17 +8,6 @@ namespace {
 
 constexpr Index kMostElements = 4096;
 
-// Where the taps lie side by side: `span` elements from the one at `least` hold them all.
-struct TapRun {
-  Index least, span;
-};
-
-TapRun find_run(const Correlation& part) {
-  const auto [least, most] = std::minmax_element(
-      part.taps.begin(), part.taps.end(), [](const Tap& a, const Tap& b) { return a.weight_offset < b.weight_offset; });
-  return {least->weight_offset, most->weight_offset - least->weight_offset + 1};
-}
-
 // Each tap for itself: where rows or channels are runs of the array.
 template <class T>
 void pack_taps(const Correlation& part, const ConvKernels<T>& kernels, const T* weight, Index rows, Index channels,
@@ -30,18 +19,15 @@ void pack_taps(const Correlation& part, const ConvKernels<T>& kernels, const T* 
   }
 }
 
-// All taps together: the runs that hold them become columns of a buffer, [channel][element of the run][row].
+// All taps together: rows, which are runs, become columns of a buffer, [channel][element of the run][row].
 template <class T>
-void pack_run(const Correlation& part, const ConvKernels<T>& kernels, const TapRun& run, const T* weight, Index rows,
-              Index channels, T* packed, Index pitch, Index tap_pitch) noexcept {
+void pack_runs(const Correlation& part, const ConvKernels<T>& kernels, const T* weight, Index rows, Index channels,
+               T* packed, Index pitch, Index tap_pitch) noexcept {
   T columns[kMostElements];
-  const Index joined = part.weight_channel_stride == run.span ? channels : 1;
-  for (Index channel = 0; channel < channels; channel += joined)
-    kernels.move_block(joined * run.span, rows, weight + run.least + channel * part.weight_channel_stride, 1,
-                       part.weight_row_stride, columns + channel * run.span * rows, rows, 1);
+  const Index taps = part.weight_channel_stride;
+  kernels.move_block(channels * taps, rows, weight, 1, part.weight_row_stride, columns, rows, 1);
   for (const Tap& tap : part.taps) {
-    kernels.move_block(channels, rows, columns + (tap.weight_offset - run.least) * rows, run.span * rows, 1, packed,
-                       pitch, 1);
+    kernels.move_block(channels, rows, columns + tap.weight_offset * rows, taps * rows, 1, packed, pitch, 1);
     packed += tap_pitch;
   }
 }
@@ -51,17 +37,14 @@ void pack_run(const Correlation& part, const ConvKernels<T>& kernels, const TapR
 template <class T>
 void pack_weight_columns(const Correlation& part, const ConvKernels<T>& kernels, const T* weight, Index rows,
                          Index first, Index stop, T* packed, Index pitch, Index tap_pitch) noexcept {
-  if (part.taps.empty()) return;
-  const TapRun run = find_run(part);
-  const bool is_near = run.span > 1 && part.weight_channel_stride == run.span && run.span < part.weight_row_stride &&
-                       run.span * rows <= kMostElements;
-  const Index at_once =
-      is_near ? std::clamp<Index>(kMostElements / (run.span * rows), 1, kChannelsAtOnce) : kChannelsAtOnce;
+  const Index run_elements = static_cast<Index>(part.taps.size()) * rows;
+  const bool are_runs = part.has_innermost_taps() && part.taps.size() > 1 && run_elements <= kMostElements;
+  const Index at_once = are_runs ? std::min(kMostElements / run_elements, kChannelsAtOnce) : kChannelsAtOnce;
   for (Index channel = first; channel < stop; channel += at_once) {
     const Index channels = std::min(at_once, stop - channel);
     const T* source = weight + channel * part.weight_channel_stride;
     T* target = packed + (channel - first) * pitch;
-    if (is_near) pack_run(part, kernels, run, source, rows, channels, target, pitch, tap_pitch);
+    if (are_runs) pack_runs(part, kernels, source, rows, channels, target, pitch, tap_pitch);
     else pack_taps(part, kernels, source, rows, channels, target, pitch, tap_pitch);
   }
 }

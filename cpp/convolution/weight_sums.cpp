@@ -36,7 +36,6 @@ template <class T>
 void write_block(const Correlation& part, const ConvKernels<T>& kernels, const WeightSums& layout, const T* group_sums,
                  const WriteBlock& block, T* gathered, T* grad_weight) noexcept {
   const Index taps = static_cast<Index>(part.taps.size());
-  const bool taps_are_innermost = part.weight_channel_stride == taps && part.weight_row_stride != 1;
   T* target = grad_weight + block.group * part.weight_group_stride + block.first * part.weight_row_stride;
   for (Index channel = 0; channel < part.channels; channel += block.channels_at_once) {
     const Index channels = std::min(block.channels_at_once, part.channels - channel);
@@ -44,7 +43,7 @@ void write_block(const Correlation& part, const ConvKernels<T>& kernels, const W
       sum_slices(kernels, layout, group_sums + (channel + c) * layout.pitch + block.first, taps,
                  part.channels * layout.pitch, block.count, gathered + c * taps * kWriteChannels);
     T* chunk = target + channel * part.weight_channel_stride;
-    if (taps_are_innermost) {
+    if (part.has_innermost_taps()) {
       kernels.move_block(block.count, channels * taps, gathered, 1, kWriteChannels, chunk, part.weight_row_stride, 1);
       continue;
     }

@@ -24,7 +24,7 @@ void set_default_threads(int threads);      // 0: back to the automatic choice
 int exchange_thread_override(int threads);  // this thread's override (0: none); returns the one before
 
 // Workers for a job of `work` elements moved, or sixteen multiply-adds each, in `tasks` pieces. One inside
-// another parallel region, in a forked child (libgomp's pool does not survive a fork), and where the work is small.
+// another parallel region, in a forked child (threads do not survive a fork), and where the work is small.
 int worker_count(int requested_threads, std::int64_t tasks, std::int64_t work);
 
 std::string openmp_runtime();
