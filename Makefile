@@ -7,6 +7,7 @@
 #   make bench            time against the NumPy reference and the libraries found in .venv   (ARGS="--set convolution")
 #   make lint             ruff, mypy, clang-format, codespell
 #   make docs             draw the figures of docs/ again and run every block of the pages
+#   make wheel            build dist/ and wheelhouse/, and look into them as somebody who installs them
 #   make driver           every operation of the core without Python, against the reference loops
 #   make asan             the test suite with AddressSanitizer and UndefinedBehaviorSanitizer   (ARGS="-k conv -x")
 #   make tsan             the driver with ThreadSanitizer                             (DRIVER_ARGS="--only winograd")
@@ -25,7 +26,7 @@ STAMPS := $(VENV)/stamps
 SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp python -type f ! -name "*.pyc" ! -name "*.so")
 CPP_FILES := $(shell find cpp tests/native -name '*.cpp' -o -name '*.hpp')
 
-.PHONY: train test nightly bench lint docs clean
+.PHONY: train test nightly bench lint docs wheel clean
 .DELETE_ON_ERROR:
 
 train: $(STAMPS)/train
@@ -52,6 +53,14 @@ docs: $(STAMPS)/test $(STAMPS)/train
 	$(RUN) docs/figures.py
 	$(RUN) -m pytest tests/test_docs.py $(ARGS)
 
+# Where the system lets us, without network: a build fetches nothing. The wheel is made from the sdist.
+OFFLINE := $(shell unshare --map-root-user --net true 2>/dev/null && echo unshare --map-root-user --net)
+wheel: $(STAMPS)/test $(STAMPS)/wheel
+	rm -rf dist wheelhouse
+	$(OFFLINE) $(RUN) -m build --no-isolation --outdir dist .
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m auditwheel repair --wheel-dir wheelhouse dist/*.whl
+	$(RUN) -m pytest -m wheel tests/test_wheel.py $(ARGS)
+
 clean:
 	rm -rf $(VENV) build dist wheelhouse train.png .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -70,6 +79,6 @@ $(STAMPS)/package: $(SOURCES) | $(STAMPS)/venv
 	@touch $@
 
 # The package is installed by now, so this adds the list of requirements and leaves the package alone.
-$(STAMPS)/train $(STAMPS)/test $(STAMPS)/bench $(STAMPS)/lint: $(STAMPS)/%: $(STAMPS)/package
+$(STAMPS)/train $(STAMPS)/test $(STAMPS)/bench $(STAMPS)/lint $(STAMPS)/wheel: $(STAMPS)/%: $(STAMPS)/package
 	$(PIP) install 'convpool[$*]'
 	@touch $@

@@ -28,10 +28,8 @@ def test_every_promise_is_there_in_order():
     assert [int(number) for number, _ in rows()] == list(range(1, PROMISES + 1))
 
 
-def test_every_promise_has_a_test_or_says_that_it_has_none():
-    untested = [number for number, text in rows() if not named_in(text)]
-    assert untested == ["25"]
-    assert all(re.search(r"not kept", text) for number, text in rows() if number in untested)
+def test_every_promise_has_a_test():
+    assert [number for number, text in rows() if not named_in(text)] == []
 
 
 @pytest.mark.parametrize("number", range(1, PROMISES + 1))

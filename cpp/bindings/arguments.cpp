@@ -30,16 +30,20 @@ std::string padding_rule(int rank) {
          " (low, high) pair(s), \"valid\", \"same\" or \"same_lower\"";
 }
 
-// Items of a tuple or list of `rank` entries.
-py::tuple items_of(const char* function, const char* parameter, py::handle value, int rank, Rule rule) {
-  if (!is_sequence(value)) reject_type(function, parameter, rule(rank), value);
-  const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(value.ptr()));
+// A list may change while it is read: other Python threads run, without the GIL at any time.
+py::tuple frozen(py::handle sequence) {
+  auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(sequence.ptr()));
   if (!items) throw py::error_already_set();
-  if (static_cast<int>(items.size()) != rank) reject(function, parameter, rule(rank), printed(value));
   return items;
 }
 
-bool is_pair(py::handle value) { return is_sequence(value) && PySequence_Size(value.ptr()) == 2; }
+// Items of a tuple or list of `rank` entries.
+py::tuple items_of(const char* function, const char* parameter, py::handle value, int rank, Rule rule) {
+  if (!is_sequence(value)) reject_type(function, parameter, rule(rank), value);
+  py::tuple items = frozen(value);
+  if (static_cast<int>(items.size()) != rank) reject(function, parameter, rule(rank), printed(value));
+  return items;
+}
 
 PaddingRule named_padding(const char* function, py::handle value) {
   const std::string_view text = to_text(function, "padding", value);
@@ -144,8 +148,7 @@ int to_thread_count(const char* function, py::handle value) {
 
 Shape to_shape(const char* function, const char* parameter, py::handle value) {
   if (!is_sequence(value)) reject_type(function, parameter, "a tuple of ints", value);
-  const auto items = py::reinterpret_steal<py::tuple>(PySequence_Tuple(value.ptr()));
-  if (!items) throw py::error_already_set();
+  const py::tuple items = frozen(value);
   if (items.size() > Shape::kCapacity) spatial_rank(function, parameter, items.size());
   Shape shape;
   for (const py::handle item : items) shape.push_back(to_integer(function, parameter, item));
@@ -192,13 +195,12 @@ void set_padding(const char* function, py::handle value, int rank, WindowArgumen
   const py::tuple items = items_of(function, "padding", value, rank, padding_rule);
   for (int i = 0; i < rank; ++i) {
     const py::handle item = items[i];
-    if (!is_pair(item)) {
-      if (is_sequence(item)) reject(function, "padding", padding_rule(rank), printed(value));
+    if (!is_sequence(item)) {
       window.pad_low[i] = window.pad_high[i] = to_integer(function, "padding", item);
       continue;
     }
-    const auto pair = py::reinterpret_steal<py::tuple>(PySequence_Tuple(item.ptr()));
-    if (!pair) throw py::error_already_set();
+    const py::tuple pair = frozen(item);
+    if (pair.size() != 2) reject(function, "padding", padding_rule(rank), printed(value));
     window.pad_low[i] = to_integer(function, "padding", pair[0]);
     window.pad_high[i] = to_integer(function, "padding", pair[1]);
   }

@@ -7,7 +7,8 @@
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(core_of_main_interpreter, module) {
+// All that calls share are atomics and what never changes: Python need not bring its GIL back for us.
+PYBIND11_MODULE(core_of_main_interpreter, module, py::mod_gil_not_used()) {
   module.doc() = "The compiled core of convpool. Private: use the functions of the package.";
   py::register_exception_translator([](std::exception_ptr error) {
     try {
