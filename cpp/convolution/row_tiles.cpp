@@ -98,27 +98,40 @@ void run_tile(const Entries& entries, const ConvKernels<T>& kernels, RowTile<T> 
   }
 }
 
-// Some target rows of a group. A tile's vectors lie below each other, so that narrow images fill them too; in
-// one-dimensional data they lie side by side. The last vector of a row overlaps the one before it, or fills the padding
-// of a result.
+// Vectors of the next tile of a row of which `left` are still to come: tiles of about the same size.
+Index vectors_abreast(Index left, Index most) noexcept {
+  return left <= 1 ? 1 : ceil_divide(left, ceil_divide(left, most));
+}
+
+// Some target rows of a group. A tile's vectors lie side by side, so that a row is written from its start to its end;
+// in narrow images below each other, so that tiles are full. The last vector of a row overlaps the one before it, or
+// fills the padding of a result.
 template <class T>
 void multiply_rows(const Call& call, const Entries& entries, const ConvKernels<T>& kernels, RowTile<T> tile,
                    const T* packed, const T* source, Index rows, const TargetBox& box, const Place<T>& place) noexcept {
   const Index lanes = kernels.lanes, most_vectors = kernels.row_vectors[rows - 1];
-  const bool is_flat = box.rows == 1;
-  tile.b_vector = is_flat ? lanes : call.tile.target_row_pitch();
-  tile.c_vector = is_flat ? lanes : place.y;
+  const bool is_wide = box.rows == 1 || box.columns >= most_vectors * lanes;
+  tile.b_vector = is_wide ? lanes : call.tile.target_row_pitch();
+  tile.c_vector = is_wide ? lanes : place.y;
   tile.c_row = place.row;
   tile.columns = box.columns;
-  for (Index column = 0; column < box.columns;) {
-    const Index x = call.is_direct ? std::max<Index>(std::min(column, box.columns - lanes), 0) : column;
-    const Index abreast = is_flat ? std::clamp<Index>((box.columns - x) / lanes, 1, most_vectors) : 1;
-    for (Index y = 0; y < box.rows; y += most_vectors) {
-      tile.b = source + y * call.tile.target_row_pitch() + x;
-      tile.c = place.data + y * place.y + x;
-      run_tile(entries, kernels, tile, packed, rows, is_flat ? abreast : std::min(most_vectors, box.rows - y));
-    }
-    column = x + abreast * lanes;
+  const auto run = [&](Index y, Index x, Index vectors) {
+    tile.b = source + y * call.tile.target_row_pitch() + x;
+    tile.c = place.data + y * place.y + x;
+    run_tile(entries, kernels, tile, packed, rows, vectors);
+  };
+  const auto start_of = [&](Index column) {
+    return call.is_direct ? std::max<Index>(std::min(column, box.columns - lanes), 0) : column;
+  };
+  if (is_wide) {
+    for (Index y = 0; y < box.rows; ++y)
+      for (Index column = 0, abreast; column < box.columns; column += abreast * lanes) {
+        abreast = vectors_abreast((box.columns - column) / lanes, most_vectors);
+        run(y, start_of(column), abreast);
+      }
+  } else {
+    for (Index column = 0; column < box.columns; column += lanes)
+      for (Index y = 0; y < box.rows; y += most_vectors) run(y, start_of(column), std::min(most_vectors, box.rows - y));
   }
 }
 

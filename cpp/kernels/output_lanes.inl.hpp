@@ -17,7 +17,10 @@ static void output_lanes(const OutputLanes<T>& tile) {
 #pragma GCC unroll 16
   for (int pixel = 0; pixel < Pixels; ++pixel)
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) sum[pixel][v] = Vector<T>{};
+    for (int v = 0; v < Vectors; ++v) {
+      sum[pixel][v] = Vector<T>{};
+      __builtin_prefetch(tile.target + pixel * tile.target_pitch + v * kLanes<T>, 1);
+    }
   for (Index entry = 0; entry < tile.depth; ++entry, weights += kWidth) {
     const T* source = tile.source + tile.offsets[entry];
     Vector<T> factor[Vectors];

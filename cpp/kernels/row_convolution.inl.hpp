@@ -16,7 +16,10 @@ static void row_tile(const RowTile<T>& tile) {
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) sum[row][v] = Vector<T>{};
+    for (int v = 0; v < Vectors; ++v) {
+      sum[row][v] = Vector<T>{};
+      __builtin_prefetch(tile.c + row * tile.c_row + v * tile.c_vector, 1);
+    }
   for (Index p = 0; p < tile.depth; ++p) {
     const T* columns = tile.b + tile.offsets[p];
     Vector<T> column[Vectors];

@@ -66,16 +66,32 @@ ThreadPool& ThreadPool::instance() {
   return *pool;
 }
 
+ThreadPool::Job::Job(std::int64_t tasks, int workers, TaskFunction task_function, void* task_context) noexcept
+    : function(task_function), context(task_context), most_helpers(workers - 1),
+      share_count(std::min(workers, kMostShares)) {
+  const std::int64_t share = tasks / share_count, left = tasks % share_count;
+  for (std::int64_t i = 0; i < share_count; ++i) {
+    shares[i].next.store(i * share + std::min(i, left), std::memory_order_relaxed);
+    shares[i].stop = (i + 1) * share + std::min(i + 1, left);
+  }
+}
+
+bool ThreadPool::Job::is_done() const noexcept {
+  return std::all_of(shares, shares + share_count, [](const Share& share) { return share.is_done(); });
+}
+
 void ThreadPool::Job::work(int worker) noexcept {
-  for (;;) {
-    const std::int64_t task = next.fetch_add(1, std::memory_order_relaxed);
-    if (task >= tasks) return;
-    function(context, task, worker);
+  for (int i = 0; i < share_count; ++i) {
+    Share& share = shares[(worker + i) % share_count];
+    while (!share.is_done()) {
+      const std::int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (task < share.stop) function(context, task, worker);
+    }
   }
 }
 
 void ThreadPool::run(std::int64_t tasks, int workers, TaskFunction function, void* context) {
-  Job job{tasks, function, context, workers - 1};
+  Job job(tasks, workers, function, context);
   start_threads(job.most_helpers);
   add_job(job);
   job.work(0);
@@ -117,7 +133,7 @@ void ThreadPool::remove_job(Job& job) noexcept {
 ThreadPool::Job* ThreadPool::join_job(int& worker) noexcept {
   const std::lock_guard lock(list_);
   for (Job* job : jobs_) {
-    if (job->helpers == job->most_helpers || job->next.load(std::memory_order_relaxed) >= job->tasks) continue;
+    if (job->helpers == job->most_helpers || job->is_done()) continue;
     worker = ++job->helpers;
     job->working.fetch_add(1, std::memory_order_relaxed);
     return job;

@@ -35,15 +35,28 @@ class ThreadPool {
   void run(std::int64_t tasks, int workers, TaskFunction function, void* context);
 
  private:
+  // Neighbouring tasks, in a cache line of their own.
+  struct alignas(64) Share {
+    std::atomic<std::int64_t> next{0};
+    std::int64_t stop = 0;
+
+    bool is_done() const noexcept { return next.load(std::memory_order_relaxed) >= stop; }
+  };
+  static constexpr int kMostShares = 32;
+
+  // Every worker has a share that it begins with, the same one in every call with as many tasks: its cache may still
+  // hold what the last call left there. Who is done helps the others.
   struct Job {
-    std::int64_t tasks;
     TaskFunction function;
     void* context;
     int most_helpers;
-    int helpers = 0;                    // that have joined; guarded by list_
-    std::atomic<std::int64_t> next{0};  // task
-    std::atomic<int> working{0};        // helpers that have not finished
+    int helpers = 0;              // that have joined; guarded by list_
+    std::atomic<int> working{0};  // helpers that have not finished
+    int share_count;
+    Share shares[kMostShares];
 
+    Job(std::int64_t tasks, int workers, TaskFunction function, void* context) noexcept;
+    bool is_done() const noexcept;
     void work(int worker) noexcept;
   };
 
