@@ -21,6 +21,7 @@ import numpy.typing as npt
 from data import DataError, Dataset, load_directory, load_embedded_digits
 from network import Adam, Network, loss_and_gradients
 from report import History, OutputError, check_output, draw_report, operation_table
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 Floats = npt.NDArray[np.float32]
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status: 0, or 2 after one line on stderr."""
     options = parse_arguments(arguments)
     try:
-        with convpool.num_threads(options.threads):
+        # Small matrix products: idle threads of NumPy's BLAS would spin on the processors that convolutions need.
+        with convpool.num_threads(options.threads), threadpool_limits(1, user_api="blas"):
             run(options)
     except (DataError, OutputError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)

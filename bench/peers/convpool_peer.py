@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bench.network import Network
 from bench.peers.base import Availability, Prepared, module_availability
@@ -47,6 +48,8 @@ class ConvpoolPeer:
         """See `Peer`."""
         module = importlib.import_module(self._module_name)
         if isinstance(case.layer, Network):
+            if self._module_name == "convpool":  # the reference has no other threads than those of its matrix products
+                threadpool_limits(1, user_api="blas")
             training = TrainingStep(module, case.layer, case.layout, arrays.input)
             return Prepared(training.step, training.to_numpy, preallocated=False)
         if isinstance(case.layer, ConvLayer):
