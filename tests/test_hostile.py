@@ -167,12 +167,12 @@ SETTINGS = {
 }
 
 
-@settings(max_examples=max(20, settings.default.max_examples // 100))
-@given(value=st.sampled_from([each for each in ODD + ODDER if each is not None]))
 @pytest.mark.parametrize("name", SETTINGS)
-def test_any_setting(name, value):
-    with pytest.raises(DOCUMENTED):
-        SETTINGS[name](value)
+def test_any_setting(name):
+    for value in (*ODD[1:], *ODDER):
+        if not isinstance(value, np.int8):  # three threads
+            with pytest.raises(DOCUMENTED):
+                SETTINGS[name](value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "convolution/lane_cut.hpp"
+#include "convolution/lane_weights.hpp"
 #include "convolution/lanes.hpp"
 #include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
@@ -31,6 +32,8 @@ struct Job {
   Index boxes() const { return part->batch * cut.boxes_of_image(); }
   Index channels() const { return part->groups * part->rows; }
   Index weights() const { return window.depth() * channels(); }
+  // Sums of a slice of a block of channels, [product][channel].
+  Index block_elements() const { return window.depth() * cut.channels; }
 };
 
 template <class T>
@@ -38,6 +41,7 @@ struct Scratch {
   T *zeros, *sums, *source, *gradients;
   const T** table;
   const T* const** rows;
+  Index table_box = -1;  // that the table is of: pixels side by side lie where those of the last image lay
 
   static std::size_t carve(Carver carver, const Job& job, Index lanes, Scratch& scratch) {
     const PixelBox first = job.cut.box(*job.part, 0), read = job.window.reads(first);
@@ -72,7 +76,7 @@ void add_row(const Job& job, const ConvKernels<T>& kernels, LaneProducts<T> prod
 // sums += the products of one box of one image.
 template <class T>
 void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, Index index,
-             Index channels, const Scratch<T>& scratch) noexcept {
+             Index channels, Scratch<T>& scratch) noexcept {
   const Correlation& part = *job.part;
   const Grid &from = part.source, &to = part.target;
   const PixelBox box = job.cut.box(part, index), read = job.window.reads(box);
@@ -85,7 +89,9 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
     pixels = pixels_of<const T>(inside, kernels.lanes, scratch.source);
     gradients = pixels_of<const T>(box, kernels.lanes, scratch.gradients);
   }
-  job.window.fill_table(from.extent, pixels, scratch.zeros, read, scratch.table);
+  if (!job.cut.is_side_by_side || index != scratch.table_box)
+    job.window.fill_table(from.extent, pixels, scratch.zeros, read, scratch.table);
+  scratch.table_box = index;
   LaneProducts<T> products{};
   products.channels = channels;
   products.columns = scratch.rows;
@@ -103,39 +109,47 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
     }
 }
 
-// The sums of one slice: [tap][channel] of all channels.
+// The sums of one slice of a block of channels.
 template <class T>
 void add_slice(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, T* partial,
-               Index number, const Scratch<T>& scratch) noexcept {
+               Index number, Scratch<T>& scratch) noexcept {
   const Index block = number / job.slices, slice = number % job.slices;
-  const Index channel = block * job.cut.channels, all = job.channels();
-  const Index channels = std::min(job.cut.channels, all - channel);
-  T* target = partial + slice * job.weights() + channel;
-  for (Index tap = 0; tap < job.window.depth(); ++tap) std::fill_n(target + tap * all, channels, T{0});
+  const Index channel = block * job.cut.channels, channels = std::min(job.cut.channels, job.channels() - channel);
+  const Index elements = job.block_elements();
+  T* target = partial + number * elements;
+  std::fill_n(target, elements, T{0});
   const Index stop = std::min((slice + 1) * job.boxes_per_slice, job.boxes());
   for (Index box = slice * job.boxes_per_slice; box < stop && !is_interrupted(); ++box) {
-    std::fill_n(scratch.sums, job.window.depth() * job.cut.channels, T{0});
+    std::fill_n(scratch.sums, elements, T{0});
     const Index batch = box / job.cut.boxes_of_image();
     const Grid &from = job.part->source, &to = job.part->target;
     add_box(job, kernels, source + batch * from.batch_stride + channel * from.channel_stride,
             grad_output + batch * to.batch_stride + channel * to.channel_stride, box % job.cut.boxes_of_image(),
             channels, scratch);
-    for (Index tap = 0; tap < job.window.depth(); ++tap)
-      for (Index i = 0; i < channels; ++i) target[tap * all + i] += scratch.sums[tap * job.cut.channels + i];
+    kernels.add_rows(scratch.sums, 1, elements, target);
   }
 }
 
-// Adds the slices of one product of all channels in their order and puts the sums in their places.
+// Adds the slices of every block in their order, and puts the sums in their places.
 template <class T>
-void write_weights(const Job& job, T* partial, Index product, T* grad_weight) noexcept {
-  const Correlation& part = *job.part;
-  T* sums = partial + product * job.channels();
-  for (Index slice = 1; slice < job.slices; ++slice)
-    for (Index i = 0; i < job.channels(); ++i) sums[i] += sums[slice * job.weights() + i];
-  grad_weight += job.window.weight_offsets()[static_cast<std::size_t>(product)];
-  for (Index group = 0; group < part.groups; ++group)
-    for (Index row = 0; row < part.rows; ++row)
-      grad_weight[group * part.weight_group_stride + row * part.weight_row_stride] = *sums++;
+void write_weights(const Job& job, const ConvKernels<T>& kernels, T* partial, T* grad_weight, int num_threads) {
+  constexpr Index kPiece = 4096;
+  const Index elements = job.block_elements(), pieces = ceil_divide(elements, kPiece);
+  const auto sums_of = [&](Index block) { return partial + block * job.slices * elements; };
+  if (job.slices > 1) {
+    const Index tasks = job.cut.channel_blocks * pieces;
+    parallel_for(tasks, worker_count(num_threads, tasks, job.slices * job.weights()), [&](Index task, int) {
+      const Index first = task % pieces * kPiece, stop = std::min(first + kPiece, elements);
+      T* sums = sums_of(task / pieces);
+      for (Index slice = 1; slice < job.slices; ++slice)
+        kernels.add_rows(sums + slice * elements + first, 1, stop - first, sums + first);
+    });
+  }
+  for (Index block = 0; block < job.cut.channel_blocks; ++block) {
+    const Index first = block * job.cut.channels;
+    write_lane_weights(*job.part, job.window, kernels, sums_of(block), job.cut.channels, first,
+                       std::min(job.cut.channels, job.channels() - first), grad_weight);
+  }
 }
 
 }  // namespace
@@ -145,9 +159,9 @@ void lane_grad_weight(const KernelTable* table, const Correlation& part, const T
                       T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const Job job(part, kernels.lanes, sizeof(T));
-  const Workspace partial_memory(1, static_cast<std::size_t>(job.slices * job.weights()) * sizeof(T));
-  T* partial = reinterpret_cast<T*>(partial_memory.of(0));
   const Index parts = job.cut.channel_blocks * job.slices;
+  const Workspace partial_memory(1, static_cast<std::size_t>(parts * job.block_elements()) * sizeof(T));
+  T* partial = reinterpret_cast<T*>(partial_memory.of(0));
   const Index at_once = std::max<Index>(parts / kWantedTasks, 1), tasks = ceil_divide(parts, at_once);
   const int workers = worker_count(num_threads, tasks, job.weights() * (part.pixels() / 16 + 1));
   Scratch<T> measure;
@@ -162,9 +176,7 @@ void lane_grad_weight(const KernelTable* table, const Correlation& part, const T
     for (Index number = task * at_once; number < std::min((task + 1) * at_once, parts); ++number)
       add_slice(job, kernels, source, grad_output, partial, number, scratch);
   });
-  const int writers = worker_count(num_threads, job.window.depth(), job.slices * job.weights());
-  parallel_for(job.window.depth(), writers,
-               [&](Index product, int) { write_weights(job, partial, product, grad_weight); });
+  write_weights(job, kernels, partial, grad_weight, num_threads);
 }
 
 template void lane_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);

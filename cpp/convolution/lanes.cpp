@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "convolution/lane_cut.hpp"
+#include "convolution/lane_weights.hpp"
 #include "convolution/packed_weights.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -58,6 +59,10 @@ struct Scratch {
   T *zeros, *source, *result;
   const T** table;
   const T* const** rows;
+  PixelBox* boxes;         // of every job, at the place of the image that was last worked on
+  PixelBox read, written;  // by all of them, where planes are brought side by side
+  Index place = -1;
+  bool has_table = false;  // of that place: pixels side by side lie where those of the last image lay
 
   static std::size_t carve(Carver carver, const Call<T>& call, Scratch& scratch) {
     Index table_elements = 0, most_rows = 0;
@@ -76,19 +81,10 @@ struct Scratch {
     scratch.result = carver.take<T>(written.pixels() * lanes);
     scratch.table = carver.take<const T*>(table_elements);
     scratch.rows = carver.take<const T* const*>(most_rows);
+    scratch.boxes = carver.take<PixelBox>(static_cast<Index>(call.jobs.size()));
     return carver.used();
   }
 };
-
-// [product][channel]
-template <class T>
-void pack_weights_of(const Job& job, const T* weight, T* packed) noexcept {
-  const Correlation& part = *job.part;
-  for (const Index offset : job.window.weight_offsets())
-    for (Index group = 0; group < part.groups; ++group)
-      for (Index row = 0; row < part.rows; ++row)
-        *packed++ = weight[offset + group * part.weight_group_stride + row * part.weight_row_stride];
-}
 
 // Some neighbouring target pixels through all taps, as many rows of taps at a time as a sum may have products.
 template <class T>
@@ -139,7 +135,7 @@ void run_box(const Call<T>& call, const Job& job, const PixelBox& box, const Lan
   if (box.pixels() == 0) return;
   const Correlation& part = *job.part;
   const PixelBox read = job.window.reads(box), place = call.placed(job, box);
-  job.window.fill_table(part.source.extent, source, scratch.zeros, read, scratch.table);
+  if (!scratch.has_table) job.window.fill_table(part.source.extent, source, scratch.zeros, read, scratch.table);
   LaneTaps<T> taps{};
   taps.channels = channels;
   taps.columns = scratch.rows;
@@ -152,33 +148,43 @@ void run_box(const Call<T>& call, const Job& job, const PixelBox& box, const Lan
            {call.target.step(part, 0), call.target.step(part, 1)});
 }
 
+// Where the boxes at a place of an image lie. Images and blocks of channels follow each other there.
+template <class T>
+void find_boxes(const Call<T>& call, Index place, Scratch<T>& scratch) noexcept {
+  scratch.has_table = place == scratch.place && call.cut.is_side_by_side && call.jobs.size() == 1;
+  if (place == scratch.place) return;
+  scratch.place = place;
+  scratch.read = scratch.written = PixelBox{};
+  PixelBox* next = scratch.boxes;
+  for (const Job& job : call.jobs) {
+    const PixelBox box = *next++ = call.cut.box(*job.part, place);
+    if (!call.cut.is_side_by_side) continue;
+    if (box.pixels() > 0)
+      scratch.read = united(scratch.read, clipped(job.window.reads(box), call.first_part().source.extent));
+    scratch.written = united(scratch.written, call.placed(job, box));
+  }
+}
+
 // One box of all parts.
 template <class T>
-void run_boxes(const Call<T>& call, Index number, const Scratch<T>& scratch) noexcept {
-  const Index index = number % call.cut.boxes_of_image(), block = number / call.cut.boxes_of_image();
+void run_boxes(const Call<T>& call, Index number, Scratch<T>& scratch) noexcept {
+  const Index block = number / call.cut.boxes_of_image();
   const Index channel = block % call.cut.channel_blocks * call.cut.channels, batch = block / call.cut.channel_blocks;
-  const Correlation& first = call.first_part();
   const Index channels = std::min(call.cut.channels, call.jobs.front().channels() - channel);
-  const Grid &from = first.source, &to = call.target.grid;
+  const Grid &from = call.first_part().source, &to = call.target.grid;
   const T* source = call.source + batch * from.batch_stride + channel * from.channel_stride;
   T* result = call.result + call.target.offset + batch * to.batch_stride + channel * to.channel_stride;
   LanePixels<const T> read_pixels{source, {from.axis_stride[0], from.axis_stride[1], from.axis_stride[2]}, {0, 0, 0}};
   LanePixels<T> written_pixels{result, {to.axis_stride[0], to.axis_stride[1], to.axis_stride[2]}, {0, 0, 0}};
-  PixelBox written{};
+  find_boxes(call, number % call.cut.boxes_of_image(), scratch);
   if (call.cut.is_side_by_side) {
-    PixelBox read{};
-    for (const Job& job : call.jobs) {
-      const PixelBox box = call.cut.box(*job.part, index);
-      if (box.pixels() > 0) read = united(read, clipped(job.window.reads(box), from.extent));
-      written = united(written, call.placed(job, box));
-    }
-    bring_side_by_side(call.kernels, from, source, channels, read, scratch.source);
-    read_pixels = pixels_of<const T>(read, call.kernels.lanes, scratch.source);
-    written_pixels = pixels_of(written, call.kernels.lanes, scratch.result);
+    bring_side_by_side(call.kernels, from, source, channels, scratch.read, scratch.source);
+    read_pixels = pixels_of<const T>(scratch.read, call.kernels.lanes, scratch.source);
+    written_pixels = pixels_of(scratch.written, call.kernels.lanes, scratch.result);
   }
-  for (const Job& job : call.jobs)
-    run_box(call, job, call.cut.box(*job.part, index), read_pixels, written_pixels, channel, channels, scratch);
-  if (call.cut.is_side_by_side) take_to_planes(call.kernels, scratch.result, channels, written, to, result);
+  const PixelBox* next = scratch.boxes;
+  for (const Job& job : call.jobs) run_box(call, job, *next++, read_pixels, written_pixels, channel, channels, scratch);
+  if (call.cut.is_side_by_side) take_to_planes(call.kernels, scratch.result, channels, scratch.written, to, result);
 }
 
 template <class T>
@@ -194,7 +200,7 @@ void run_jobs(const KernelTable& table, const std::vector<Correlation>& parts, c
   }
   PackedWeights<T> packed(PackedForm::lanes, kernels, parts, weight);
   packed.pack(packed_elements, [&](T* memory) {
-    for (const Job& job : jobs) pack_weights_of(job, weight, memory + job.packed_offset);
+    for (const Job& job : jobs) pack_lane_weights(*job.part, job.window, kernels, weight, memory + job.packed_offset);
   });
 
   const LaneTarget whole(parts);
