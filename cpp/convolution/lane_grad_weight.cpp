@@ -56,10 +56,10 @@ struct Scratch {
   }
 };
 
-// sums += the products of some pixels of a row. No pixel may be counted twice.
+// sums += the products of the pixels of a row. No pixel may be counted twice.
 template <class T>
-void add_row(const Job& job, const ConvKernels<T>& kernels, LaneProducts<T> products, Index columns, T* sums) noexcept {
-  const T* gradients = products.gradients;
+void add_row(const Job& job, const ConvKernels<T>& kernels, LaneProducts<T>& products, const T* gradients,
+             Index columns, T* sums) noexcept {
   for (Index x = 0; x < columns; x += products.pixels) {
     const Index left = columns - x, at_once = left >= 7 ? 7 : left >= 4 ? 4 : 1;
     products.pixels = left / at_once * at_once;
@@ -104,8 +104,8 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
     for (Index y = 0; y < box.count[1]; ++y) {
       if (y % kRowsBetween == 0 && is_interrupted()) return;
       job.window.pick_rows(scratch.table, read, z, y, scratch.rows);
-      products.gradients = gradients.at(box.first[0] + z, box.first[1] + y, box.first[2]);
-      add_row(job, kernels, products, box.count[2], scratch.sums);
+      const T* row = gradients.at(box.first[0] + z, box.first[1] + y, box.first[2]);
+      add_row(job, kernels, products, row, box.count[2], scratch.sums);
     }
 }
 

@@ -88,9 +88,8 @@ struct Scratch {
 
 // Some neighbouring target pixels through all taps, as many rows of taps at a time as a sum may have products.
 template <class T>
-void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps, Index first_column, Index at_once,
-                const T* packed) noexcept {
-  const T* const* const* columns = taps.columns;
+void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T>& taps, const T* const* const* columns,
+                Index first_column, Index at_once, const T* packed) noexcept {
   taps.is_added = false;
   for (const TapRun& run : job.window.runs()) {
     const auto kernel = kernels.lane.taps[taps.group > 1][run.taps - 1][run.taps == 1 ? 0 : taps.step - 1][at_once - 1];
@@ -109,7 +108,7 @@ void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps,
 // Target rows of a box whose table is filled. Where one kernel takes all taps, it takes a whole row of pixels; else
 // what it adds up stays in the first-level cache.
 template <class T>
-void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps, const PixelBox& box,
+void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T>& taps, const PixelBox& box,
               const LanePixels<T>& target, const Index (&place)[kAxes], const Scratch<T>& scratch, const PixelBox& read,
               const T* packed, const Index (&step)[2]) noexcept {
   const Index columns = box.count[2], at_once = columns >= 7 ? 7 : columns >= 4 ? 4 : 1;
@@ -124,7 +123,7 @@ void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T> taps, c
       for (Index x = 0; x < columns; x += taps.pixels) {
         const Index pixel = std::min(x, columns - taps.pixels);
         taps.target = row + pixel * taps.target_pitch;
-        run_pixels(job, kernels, taps, pixel * taps.step, at_once, packed);
+        run_pixels(job, kernels, taps, scratch.rows, pixel * taps.step, at_once, packed);
       }
     }
 }
@@ -138,7 +137,6 @@ void run_box(const Call<T>& call, const Job& job, const PixelBox& box, const Lan
   if (!scratch.has_table) job.window.fill_table(part.source.extent, source, scratch.zeros, read, scratch.table);
   LaneTaps<T> taps{};
   taps.channels = channels;
-  taps.columns = scratch.rows;
   taps.step = part.step[2];
   taps.weight_pitch = job.channels();
   taps.group = part.rows;
