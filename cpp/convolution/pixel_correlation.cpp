@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdint>
 
 #include "convolution/job_list.hpp"
 #include "convolution/output_tiles.hpp"
@@ -26,9 +27,16 @@ constexpr Index kFewBoxes = 2;  // up to so many pack weights in runs for themse
 constexpr Index kMostPixelRows = kMostTileRows;
 constexpr Index kRepeats = 2 * kMostPixelRows;  // of the last pixel, for a partial tile and the one that it looks at
 
+// A set of taps, by their number in a phase; several share a bit where there are many.
+using TapSet = std::uint64_t;
+constexpr TapSet kAllTaps = ~TapSet{0};
+
+TapSet tap_set(Index tap) { return TapSet{1} << tap % 64; }
+
 // Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
 struct Piece {
   Index first_segment, segments, length, depth;
+  TapSet taps = kAllTaps, earlier = 0;  // that it is of, and those of the pieces in front of it
 };
 
 // What one phase sums of the taps that are staged together.
@@ -69,14 +77,16 @@ struct Job {
   PixelCut cut;
   OutputTiles tiles;
   std::vector<TapGroup> groups;
-  bool is_direct;     // targets are written where they lie
-  bool packs_ahead;   // else each task packs the weights of a tile and piece as it needs them
-  Index block_tiles;  // whose results are held at once
+  bool is_direct;      // targets are written where they lie
+  bool packs_ahead;    // else each task packs the weights of a tile and piece as it needs them
+  bool skips_padding;  // tiles of pixels leave out the taps that reach nothing but padding from all of them
+  Index block_tiles;   // whose results are held at once
   Index task_tiles, tile_tasks;
   Index first_task;
   std::vector<Index> packed_offsets;  // of the weights of each phase
 
   const Correlation& part() const { return set.common; }
+  PixelOrder order() const { return skips_padding ? PixelOrder::by_position : PixelOrder::by_image; }
   Index tasks() const { return part().groups * cut.boxes() * tile_tasks; }
   Index packed_elements(const Phase& phase) const {
     return packs_ahead ? part().groups * tiles.packed_elements(phase.part.depth()) : 0;
@@ -144,12 +154,45 @@ void add_tap_groups(Job& job, std::size_t element_bytes) {
   }
 }
 
+// Tells every piece which taps it is of.
+void name_taps(Job& job) {
+  const Index channels = job.part().channels;
+  std::vector<TapSet> seen(job.set.phases.size(), 0);
+  for (TapGroup& group : job.groups)
+    for (PhasePieces& phase : group.phases)
+      for (Piece& piece : phase.pieces) {
+        const Index stop = piece.depth + piece.segments * piece.length;
+        if (stop > piece.depth) piece.taps = 0;
+        for (Index tap = piece.depth / channels; tap * channels < stop; ++tap) piece.taps |= tap_set(tap);
+        piece.earlier = seen[phase.phase];
+        seen[phase.phase] |= piece.taps;
+      }
+}
+
+// Whether some taps reach beyond the source from positions [first, first + count).
+bool reaches_out(const Correlation& part, const Index (&first)[kAxes], const Index (&count)[kAxes]) noexcept {
+  return std::any_of(part.taps.begin(), part.taps.end(), [&](const Tap& tap) {
+    for (int axis = 0; axis < kAxes; ++axis) {
+      const Index least = first[axis] * part.step[axis] + tap.offset[axis];
+      if (least < 0 || least + (count[axis] - 1) * part.step[axis] >= part.source.extent[axis]) return true;
+    }
+    return false;
+  });
+}
+
+// Looking which taps reach only padding pays where they have many channels.
+bool has_padding_to_skip(const Correlation& part) {
+  constexpr Index kLeastChannels = 64;
+  return part.channels >= kLeastChannels && reaches_out(part, {0, 0, 0}, part.target.extent);
+}
+
 template <class T>
 Job make_job(PhaseSet phases, const ConvKernels<T>& kernels, bool keeps_packed, int threads) {
   const OutputTiles tiles(phases.common.rows, kernels.lanes, kernels.output_vectors);
   const PixelCut cut = make_cut(phases, tiles, sizeof(T));
-  Job job{std::move(phases), cut, tiles, {}, false, false, 0, 0, 0, 0, {}};
+  Job job{std::move(phases), cut, tiles, {}, false, false, false, 0, 0, 0, 0, {}};
   job.is_direct = writes_in_place(job.part(), kernels.lanes);
+  job.skips_padding = has_padding_to_skip(job.part());
   const Index tile_elements = job.set.most_targets(job.cut) * job.tile_columns();
   const Index most_tiles = std::min<Index>(kMostBlockColumns / job.tile_columns(),
                                            static_cast<Index>(kMostResultBytes / sizeof(T)) / tile_elements);
@@ -161,6 +204,7 @@ Job make_job(PhaseSet phases, const ConvKernels<T>& kernels, bool keeps_packed, 
   job.task_tiles = ceil_divide(job.tiles.tiles, cuts);
   job.tile_tasks = ceil_divide(job.tiles.tiles, job.task_tiles);
   add_tap_groups(job, sizeof(T));
+  name_taps(job);
   return job;
 }
 
@@ -170,21 +214,25 @@ struct Scratch {
   T** targets;
   T* stage;
   T* result;
-  T* weights;  // of one tile and piece
+  T* weights;             // of one tile and piece
+  TapSet *reached, *met;  // taps that reach the source from each position of a box, and from some pixel of each tile
 
   static std::size_t carve(Carver carver, const std::vector<Job>& jobs, Scratch& scratch) {
-    Index pixels = 0, stage = 0, result = 0, weights = 0;
+    Index pixels = 0, stage = 0, result = 0, weights = 0, positions = 0;
     for (const Job& job : jobs) {
       pixels = std::max(pixels, job.cut.most_pixels() + kRepeats);
       stage = std::max(stage, job.stage_elements());
       result = std::max(result, job.result_elements());
       weights = std::max(weights, job.piece_elements());
+      positions = std::max(positions, job.cut.most_pixels() / job.cut.images());
     }
     scratch.pixels = carver.take<const T*>(pixels);
     scratch.targets = carver.take<T*>(pixels);
     scratch.stage = carver.take<T>(stage);
     scratch.result = carver.take<T>(result);
     scratch.weights = carver.take<T>(weights);
+    scratch.reached = carver.take<TapSet>(positions);
+    scratch.met = carver.take<TapSet>(pixels);
     return carver.used();
   }
 };
@@ -196,11 +244,51 @@ struct Weights {
   Index group;
 };
 
+// Which taps of a phase reach the source from each position of a box.
+template <class T>
+void find_reached(const Correlation& part, const PixelBox& box, const Scratch<T>& scratch) noexcept {
+  const Index positions = box.count[0] * box.count[1] * box.count[2];
+  std::fill_n(scratch.reached, positions, kAllTaps);
+  Index after = positions;  // positions that follow each other with the same one on this axis
+  for (int axis = 0; axis < kAxes; ++axis) {
+    after /= box.count[axis];
+    for (Index i = 0; i < box.count[axis]; ++i) {
+      const Index first = (box.first[axis] + i) * part.step[axis];
+      TapSet taps = 0;
+      for (std::size_t tap = 0; tap < part.taps.size(); ++tap) {
+        const Index place = first + part.taps[tap].offset[axis];
+        if (place >= 0 && place < part.source.extent[axis]) taps |= tap_set(static_cast<Index>(tap));
+      }
+      for (Index start = i * after; start < positions; start += box.count[axis] * after)
+        for (Index position = start; position < start + after; ++position) scratch.reached[position] &= taps;
+    }
+  }
+}
+
+// Those of a phase in a box, and whether some of their taps reach out of the source.
+struct BoxPixels {
+  Index count, images;
+  bool reach_out;
+};
+
+// What each tile of `rows` pixels has to sum: all taps, or those that reach the source from one of them. Where none
+// does, all: the targets become the bias.
+template <class T>
+void find_met(const BoxPixels& pixels, Index rows, const Scratch<T>& scratch) noexcept {
+  for (Index pixel = 0, tile = 0; pixel < pixels.count; pixel += rows, ++tile) {
+    const Index stop = std::min(pixel + rows, pixels.count);
+    TapSet taps = 0;
+    for (Index position = pixel / pixels.images; position * pixels.images < stop; ++position)
+      taps |= scratch.reached[position];
+    scratch.met[tile] = taps == 0 ? kAllTaps : taps;
+  }
+}
+
 // All pixels of a box and all pieces of one phase, for one tile of output channels. `base`: channel that the first
 // column of the targets is.
 template <class T>
 void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup& group, const PhasePieces& phase,
-                   const Weights<T>& weights, Index tile, Index base, Index pixels,
+                   const Weights<T>& weights, Index tile, Index base, const BoxPixels& pixels,
                    const Scratch<T>& scratch) noexcept {
   const Correlation& part = job.set.phases[phase.phase].part;
   const Index vectors = job.tiles.vectors_of(tile), width = vectors * kernels.lanes;
@@ -213,6 +301,9 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
   call.are_far = group.stage.is_in_place();
   call.column = job.tiles.first_column(tile) - base;
   call.last_column = job.tiles.column(job.tiles.first_vector(tile + 1) - 1) - base;
+  const T* bias = weights.bias + job.tiles.packed_offset(tile, 1);
+  if (pixels.reach_out) find_met(pixels, rows, scratch);
+  else std::fill_n(scratch.met, ceil_divide(pixels.count, rows), kAllTaps);
   for (const Piece& piece : phase.pieces) {
     call.offsets = group.offsets.data() + piece.first_segment;
     call.segments = piece.segments;
@@ -221,8 +312,10 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
     if (!job.packs_ahead)
       pack_output_depth(part, job.tiles, kernels, weights.weight, tile, piece.depth,
                         piece.depth + piece.segments * piece.length, scratch.weights);
-    call.start = piece.depth == 0 ? weights.bias + job.tiles.packed_offset(tile, 1) : nullptr;
-    for (Index pixel = 0; pixel < pixels; pixel += rows) {
+    const TapSet* met = scratch.met;
+    for (Index pixel = 0; pixel < pixels.count; pixel += rows, ++met) {
+      if ((*met & piece.taps) == 0) continue;
+      call.start = (*met & piece.earlier) == 0 ? bias : nullptr;
       call.pixels = scratch.pixels + pixel;
       call.targets = scratch.targets + pixel;
       kernels.pixel_tile[vectors - 1](call);
@@ -250,7 +343,7 @@ void locate_targets(const Job& job, const Phase& phase, const PixelBox& box, T* 
     first += ((job.is_direct ? whole.first[axis] : 0) + phase.part.target_phase[axis]) * grid.axis_stride[axis];
     grid.axis_stride[axis] *= phase.part.target_step[axis];
   }
-  locate_pixels(own, first, grid.batch_stride, grid.axis_stride, scratch.targets);
+  locate_pixels(own, first, grid.batch_stride, grid.axis_stride, scratch.targets, job.order());
 }
 
 // Moves result[target][column] to the targets.
@@ -278,12 +371,14 @@ void multiply_group(const Job& job, const ConvKernels<T>& kernels, const TapGrou
   for (const PhasePieces& pieces : group.phases) {
     const Phase& phase = job.set.phases[pieces.phase];
     const PixelBox own = phase.clipped(box);
-    const Index pixels = own.pixels();
-    if (pixels == 0) continue;
-    group.stage.locate(own, source, scratch.stage, scratch.pixels);
+    const BoxPixels pixels{own.pixels(), own.images,
+                           job.skips_padding && reaches_out(phase.part, own.first, own.count)};
+    if (pixels.count == 0) continue;
+    group.stage.locate(own, source, scratch.stage, scratch.pixels, job.order());
+    if (pixels.reach_out) find_reached(phase.part, own, scratch);
     locate_targets(job, phase, box, target, scratch);
-    repeat_last(scratch.pixels, pixels);
-    repeat_last(scratch.targets, pixels);
+    repeat_last(scratch.pixels, pixels.count);
+    repeat_last(scratch.targets, pixels.count);
     for (Index tile = first; tile < stop; ++tile)
       multiply_tile(job, kernels, group, pieces, weights, tile, base, pixels, scratch);
   }

@@ -11,12 +11,16 @@ constexpr Index kLine = 16;  // elements of a cache line, or of two
 }  // namespace
 
 template <class T>
-void locate_pixels(const PixelBox& box, T* first, Index image_pitch, const Index* pitch, T** pixels) noexcept {
-  for (Index image = 0; image < box.images; ++image)
+void locate_pixels(const PixelBox& box, T* first, Index image_pitch, const Index* pitch, T** pixels,
+                   PixelOrder order) noexcept {
+  const bool is_by_image = order == PixelOrder::by_image;
+  const Index images = is_by_image ? 1 : box.images;
+  for (Index image = 0; image < box.images; image += images)
     for (Index z = 0; z < box.count[0]; ++z)
       for (Index y = 0; y < box.count[1]; ++y) {
         T* row = first + image * image_pitch + z * pitch[0] + y * pitch[1];
-        for (Index x = 0; x < box.count[2]; ++x) *pixels++ = row + x * pitch[2];
+        for (Index x = 0; x < box.count[2]; ++x)
+          for (Index i = 0; i < images; ++i) *pixels++ = row + x * pitch[2] + i * image_pitch;
       }
 }
 
@@ -146,7 +150,8 @@ void PixelStage::fill(const Correlation& part, const ConvKernels<T>& kernels, co
 }
 
 template <class T>
-void PixelStage::locate(const PixelBox& box, const T* source, const T* stage, const T** pixels) const noexcept {
+void PixelStage::locate(const PixelBox& box, const T* source, const T* stage, const T** pixels,
+                        PixelOrder order) const noexcept {
   const T* first = stage;
   Index pitch[kAxes];
   for (int axis = 0; axis < kAxes; ++axis) pitch[axis] = pixel_step_[axis] * axis_pitch_[axis];
@@ -154,16 +159,17 @@ void PixelStage::locate(const PixelBox& box, const T* source, const T* stage, co
     first = source + box.image * image_pitch_;
     for (int axis = 0; axis < kAxes; ++axis) first += box.first[axis] * pitch[axis] + least_[axis] * axis_pitch_[axis];
   }
-  locate_pixels(box, first, image_pitch_, pitch, pixels);
+  locate_pixels(box, first, image_pitch_, pitch, pixels, order);
 }
 
 template void PixelStage::fill(const Correlation&, const ConvKernels<float>&, const float*, Index, const PixelBox&,
                                float*) const noexcept;
-template void PixelStage::locate(const PixelBox&, const float*, const float*, const float**) const noexcept;
-template void locate_pixels(const PixelBox&, float*, Index, const Index*, float**) noexcept;
+template void PixelStage::locate(const PixelBox&, const float*, const float*, const float**, PixelOrder) const noexcept;
+template void locate_pixels(const PixelBox&, float*, Index, const Index*, float**, PixelOrder) noexcept;
 template void PixelStage::fill(const Correlation&, const ConvKernels<double>&, const double*, Index, const PixelBox&,
                                double*) const noexcept;
-template void PixelStage::locate(const PixelBox&, const double*, const double*, const double**) const noexcept;
-template void locate_pixels(const PixelBox&, double*, Index, const Index*, double**) noexcept;
+template void PixelStage::locate(const PixelBox&, const double*, const double*, const double**,
+                                 PixelOrder) const noexcept;
+template void locate_pixels(const PixelBox&, double*, Index, const Index*, double**, PixelOrder) noexcept;
 
 }  // namespace convpool

@@ -18,6 +18,9 @@ struct PixelBox {
   Index pixels() const noexcept { return images * count[0] * count[1] * count[2]; }
 };
 
+// One image after the other, or every position in all images: neighbours then have the same taps in the padding.
+enum class PixelOrder { by_image, by_position };
+
 // The targets of a correlation cut into boxes of about `wanted` pixels: whole images, rows of one plane, or a piece of
 // one row.
 class PixelCut {
@@ -66,7 +69,8 @@ class PixelStage {
 
   // The address of each pixel of the box, at tap offset 0; `source` and `stage` as above.
   template <class T>
-  void locate(const PixelBox& box, const T* source, const T* stage, const T** pixels) const noexcept;
+  void locate(const PixelBox& box, const T* source, const T* stage, const T** pixels,
+              PixelOrder order = PixelOrder::by_image) const noexcept;
 
  private:
   Index tap_offset(const Tap& tap) const noexcept;
@@ -83,7 +87,8 @@ class PixelStage {
 
 // Walks the pixels of a box in order, through any array: one address each.
 template <class T>
-void locate_pixels(const PixelBox& box, T* first, Index image_pitch, const Index* pitch, T** pixels) noexcept;
+void locate_pixels(const PixelBox& box, T* first, Index image_pitch, const Index* pitch, T** pixels,
+                   PixelOrder order = PixelOrder::by_image) noexcept;
 
 // visit(address, first pixel, count) for each run of the box's pixels that are equally far apart in an array of
 // targets.
