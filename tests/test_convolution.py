@@ -499,7 +499,7 @@ def peak():
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 pass_, dtype, mode = sys.argv[1:]
-shapes = ((1, 256, 6, 6), (4096, 256, 3, 3)) if pass_ != "grad_weight" else ((2, 512, 14, 14), (1024, 512, 3, 3))
+shapes = ((20, 256, 6, 6), (4096, 256, 3, 3)) if pass_ != "grad_weight" else ((2, 512, 14, 14), (1024, 512, 3, 3))
 x, w = (np.ones(shape, dtype) for shape in shapes)
 window = {"padding": 2, "padding_mode": mode, "num_threads": 1}
 y = conv(x[:1, :, :3, :3], w[:8], **window)

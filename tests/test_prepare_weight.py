@@ -414,6 +414,9 @@ def test_resident_memory(case):
     output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     held, nbytes, grown, with_array, with_prepared = map(int, output.split())
     assert 0.9 * nbytes < held < 1.1 * nbytes + 2**21
-    assert with_array - with_prepared > 2**21
+    packs_in_tasks = (
+        case[0][0] * case[0][2] * case[0][3] < 64
+    )  # few pixels: a call packs a tile of the weights at a time
+    assert with_array - with_prepared > (0 if packs_in_tasks else 2**21)
     assert with_prepared < 2**22
     assert grown < with_prepared + 2**20

@@ -34,21 +34,27 @@ void pack_output_depth(const Correlation& part, const OutputTiles& tiles, const 
 }
 
 template <class T>
+void pack_output_chunk(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
+                       const T* weight, Index tile, Index first, Index stop, T* packed) noexcept {
+  const Index count = std::min(tiles.lanes, tiles.channels), width = tiles.vectors_of(tile) * tiles.lanes;
+  const Index tap_pitch = (stop - first) * width;
+  if (count < tiles.lanes) std::fill_n(packed, static_cast<Index>(part.taps.size()) * tap_pitch, T{0});
+  for (Index channel = first; channel < stop; channel += kChannelsAtOnce)
+    for (Index v = 0; v < tiles.vectors_of(tile); ++v)
+      pack_weight_columns(part, kernels, weight + tiles.column(tiles.first_vector(tile) + v) * part.weight_row_stride,
+                          count, channel, std::min(channel + kChannelsAtOnce, stop),
+                          packed + (channel - first) * width + v * tiles.lanes, width, tap_pitch);
+}
+
+template <class T>
 void pack_output_tiles(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
                        const T* weight, T* packed, int num_threads) {
-  const Index group_elements = tiles.packed_elements(part.depth()), count = std::min(tiles.lanes, tiles.channels);
+  const Index group_elements = tiles.packed_elements(part.depth());
   const int workers = worker_count(num_threads, part.groups * tiles.tiles, part.groups * group_elements);
   parallel_for(part.groups * tiles.tiles, workers, [&](Index task, int) {
-    const Index group = task / tiles.tiles, tile = task % tiles.tiles, width = tiles.vectors_of(tile) * tiles.lanes;
-    T* target = packed + group * group_elements + tiles.packed_offset(tile, part.depth());
-    if (count < tiles.lanes) std::fill_n(target, part.depth() * width, T{0});
-    for (Index first = 0; first < part.channels; first += kChannelsAtOnce)
-      for (Index v = 0; v < tiles.vectors_of(tile); ++v)
-        pack_weight_columns(part, kernels,
-                            weight + group * part.weight_group_stride +
-                                tiles.column(tiles.first_vector(tile) + v) * part.weight_row_stride,
-                            count, first, std::min(first + kChannelsAtOnce, part.channels),
-                            target + first * width + v * tiles.lanes, width, part.channels * width);
+    const Index group = task / tiles.tiles, tile = task % tiles.tiles;
+    pack_output_chunk(part, tiles, kernels, weight + group * part.weight_group_stride, tile, 0, part.channels,
+                      packed + group * group_elements + tiles.packed_offset(tile, part.depth()));
   });
 }
 
@@ -56,6 +62,10 @@ template void pack_output_tiles(const Correlation&, const OutputTiles&, const Co
                                 int);
 template void pack_output_depth(const Correlation&, const OutputTiles&, const ConvKernels<float>&, const float*, Index,
                                 Index, Index, float*) noexcept;
+template void pack_output_chunk(const Correlation&, const OutputTiles&, const ConvKernels<float>&, const float*, Index,
+                                Index, Index, float*) noexcept;
+template void pack_output_chunk(const Correlation&, const OutputTiles&, const ConvKernels<double>&, const double*,
+                                Index, Index, Index, double*) noexcept;
 template void pack_output_bias(const OutputTiles&, Index, const float*, float*) noexcept;
 template void pack_output_depth(const Correlation&, const OutputTiles&, const ConvKernels<double>&, const double*,
                                 Index, Index, Index, double*) noexcept;

@@ -35,6 +35,10 @@ void pack_output_tiles(const Correlation& part, const OutputTiles& tiles, const 
 template <class T>
 void pack_output_depth(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
                        const T* weight, Index tile, Index first, Index stop, T* packed) noexcept;
+// Channels [first, stop) of all taps of one tile of the group that `weight` is: [tap][stop - first][vectors * lanes].
+template <class T>
+void pack_output_chunk(const Correlation& part, const OutputTiles& tiles, const ConvKernels<T>& kernels,
+                       const T* weight, Index tile, Index first, Index stop, T* packed) noexcept;
 // All groups, one after the other. bias may be null: zeros.
 template <class T>
 void pack_output_bias(const OutputTiles& tiles, Index groups, const T* bias, T* packed) noexcept;

@@ -1,10 +1,10 @@
 #include <algorithm>
-#include <cstdint>
 
 #include "convolution/job_list.hpp"
 #include "convolution/output_tiles.hpp"
 #include "convolution/packed_weights.hpp"
 #include "convolution/phase_set.hpp"
+#include "convolution/pixel_pieces.hpp"
 #include "convolution/pixel_tiles.hpp"
 #include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
@@ -14,30 +14,16 @@ namespace convpool {
 
 namespace {
 
-// Products summed in a register before they are added to the target: bounds the rounding error, and the weights of a
-// tile and chunk lie in the first-level cache.
-constexpr Index kDepthChunk = 128;
 constexpr Index kPixels = 256;      // of a box, about
 constexpr Index kManyPixels = 512;  // where the weights do not lie in the second-level cache
 constexpr std::size_t kManyWeightBytes = 1 << 20;
 constexpr std::size_t kMostStageBytes = 1280 << 10;
 constexpr Index kMostBlockColumns = 256;  // output channels of a result that is not written in place
 constexpr std::size_t kMostResultBytes = 512 << 10;
-constexpr Index kFewBoxes = 2;  // up to so many pack weights in runs for themselves: nothing leaves the cache
+constexpr Index kFewBoxes = 2;  // up to so many pack weights for themselves
+constexpr std::size_t kMostChunkBytes = 512 << 10;
 constexpr Index kMostPixelRows = kMostTileRows;
 constexpr Index kRepeats = 2 * kMostPixelRows;  // of the last pixel, for a partial tile and the one that it looks at
-
-// A set of taps, by their number in a phase; several share a bit where there are many.
-using TapSet = std::uint64_t;
-constexpr TapSet kAllTaps = ~TapSet{0};
-
-TapSet tap_set(Index tap) { return TapSet{1} << tap % 64; }
-
-// Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
-struct Piece {
-  Index first_segment, segments, length, depth;
-  TapSet taps = kAllTaps, earlier = 0;  // that it is of, and those of the pieces in front of it
-};
 
 // What one phase sums of the taps that are staged together.
 struct PhasePieces {
@@ -52,24 +38,9 @@ struct TapGroup {
   std::vector<PhasePieces> phases;
 };
 
-// Long runs are cut evenly, short ones of one length summed together.
-std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index depth, std::vector<Index>& offsets) {
-  std::vector<Piece> pieces;
-  for (const Segment& segment : segments) {
-    const Index cuts = ceil_divide(segment.length, kDepthChunk), most = ceil_divide(segment.length, cuts);
-    for (Index first = 0; first < segment.length; first += most) {
-      const Index length = std::min(most, segment.length - first);
-      const auto joins = [&](const Piece& last) {
-        return last.length == length && (last.segments + 1) * length <= kDepthChunk;
-      };
-      if (!pieces.empty() && joins(pieces.back())) ++pieces.back().segments;
-      else pieces.push_back({static_cast<Index>(offsets.size()), 1, length, depth});
-      offsets.push_back(segment.offset + first);
-      depth += length;
-    }
-  }
-  return pieces;
-}
+// When weights are packed: all of them ahead, or by each task for a tile, where nothing then leaves the cache: those of
+// a piece, or of the same channels of all taps.
+enum class Packing { ahead, pieces, chunks };
 
 // The phases of one target, cut into tasks of (group, box of positions, block of tiles of output channels).
 struct Job {
@@ -77,8 +48,8 @@ struct Job {
   PixelCut cut;
   OutputTiles tiles;
   std::vector<TapGroup> groups;
-  bool is_direct;      // targets are written where they lie
-  bool packs_ahead;    // else each task packs the weights of a tile and piece as it needs them
+  bool is_direct;  // targets are written where they lie
+  Packing packing;
   bool skips_padding;  // tiles of pixels leave out the taps that reach nothing but padding from all of them
   Index block_tiles;   // whose results are held at once
   Index task_tiles, tile_tasks;
@@ -89,10 +60,14 @@ struct Job {
   PixelOrder order() const { return skips_padding ? PixelOrder::by_position : PixelOrder::by_image; }
   Index tasks() const { return part().groups * cut.boxes() * tile_tasks; }
   Index packed_elements(const Phase& phase) const {
-    return packs_ahead ? part().groups * tiles.packed_elements(phase.part.depth()) : 0;
+    return packing == Packing::ahead ? part().groups * tiles.packed_elements(phase.part.depth()) : 0;
   }
   Index tile_columns() const { return ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes; }
-  Index piece_elements() const { return packs_ahead ? 0 : tile_columns() * kDepthChunk; }
+  Index tile_elements() const {
+    return packing == Packing::ahead    ? 0
+           : packing == Packing::pieces ? tile_columns() * kDepthChunk
+                                        : tile_columns() * chunk_elements(part());
+  }
   Index stage_elements() const {
     Index most = 0;
     for (const TapGroup& group : groups) most = std::max(most, group.stage.elements());
@@ -147,7 +122,7 @@ void add_tap_groups(Job& job, std::size_t element_bytes) {
       const Index first = std::max(phase.first_tap, group.stage.first_tap());
       const Index stop = std::min(phase.stop_tap, group.stage.stop_tap());
       if (first < stop)
-        group.phases.push_back({index, cut_depth(group.stage.segments(part, part.channels, first, stop),
+        group.phases.push_back({index, cut_depth(group.stage.segments(part, part.channels, first, stop), part.channels,
                                                  (first - phase.first_tap) * part.channels, group.offsets)});
     }
     if (phase.part.taps.empty()) job.groups.front().phases.push_back({index, {{0, 0, 0, 0}}});
@@ -169,42 +144,38 @@ void name_taps(Job& job) {
       }
 }
 
-// Whether some taps reach beyond the source from positions [first, first + count).
-bool reaches_out(const Correlation& part, const Index (&first)[kAxes], const Index (&count)[kAxes]) noexcept {
-  return std::any_of(part.taps.begin(), part.taps.end(), [&](const Tap& tap) {
-    for (int axis = 0; axis < kAxes; ++axis) {
-      const Index least = first[axis] * part.step[axis] + tap.offset[axis];
-      if (least < 0 || least + (count[axis] - 1) * part.step[axis] >= part.source.extent[axis]) return true;
-    }
-    return false;
-  });
-}
-
 // Looking which taps reach only padding pays where they have many channels.
 bool has_padding_to_skip(const Correlation& part) {
   constexpr Index kLeastChannels = 64;
   return part.channels >= kLeastChannels && reaches_out(part, {0, 0, 0}, part.target.extent);
 }
 
+Packing task_packing(const Job& job, std::size_t element_bytes) {
+  const Correlation& part = job.part();
+  if (part.weight_row_stride == 1 || part.weight_channel_stride == 1) return Packing::pieces;
+  const Index elements = job.tile_columns() * chunk_elements(part);
+  const bool fits = static_cast<std::size_t>(elements) * element_bytes <= kMostChunkBytes;
+  return fits && job.groups.size() == 1 ? Packing::chunks : Packing::ahead;
+}
+
 template <class T>
 Job make_job(PhaseSet phases, const ConvKernels<T>& kernels, bool keeps_packed, int threads) {
   const OutputTiles tiles(phases.common.rows, kernels.lanes, kernels.output_vectors);
   const PixelCut cut = make_cut(phases, tiles, sizeof(T));
-  Job job{std::move(phases), cut, tiles, {}, false, false, false, 0, 0, 0, 0, {}};
+  Job job{std::move(phases), cut, tiles, {}, false, Packing::ahead, false, 0, 0, 0, 0, {}};
   job.is_direct = writes_in_place(job.part(), kernels.lanes);
   job.skips_padding = has_padding_to_skip(job.part());
   const Index tile_elements = job.set.most_targets(job.cut) * job.tile_columns();
   const Index most_tiles = std::min<Index>(kMostBlockColumns / job.tile_columns(),
                                            static_cast<Index>(kMostResultBytes / sizeof(T)) / tile_elements);
   job.block_tiles = job.is_direct ? job.tiles.tiles : std::max<Index>(1, most_tiles);
-  const bool has_runs = job.part().weight_row_stride == 1 || job.part().weight_channel_stride == 1;
-  job.packs_ahead = keeps_packed || job.cut.boxes() > kFewBoxes || !has_runs;
   const Index other_tasks = std::max<Index>(1, job.part().groups * job.cut.boxes());
   const Index cuts = std::min(job.tiles.tiles, ceil_divide(3 * static_cast<Index>(threads), other_tasks));
   job.task_tiles = ceil_divide(job.tiles.tiles, cuts);
   job.tile_tasks = ceil_divide(job.tiles.tiles, job.task_tiles);
   add_tap_groups(job, sizeof(T));
   name_taps(job);
+  if (!keeps_packed && job.cut.boxes() <= kFewBoxes) job.packing = task_packing(job, sizeof(T));
   return job;
 }
 
@@ -223,7 +194,7 @@ struct Scratch {
       pixels = std::max(pixels, job.cut.most_pixels() + kRepeats);
       stage = std::max(stage, job.stage_elements());
       result = std::max(result, job.result_elements());
-      weights = std::max(weights, job.piece_elements());
+      weights = std::max(weights, job.tile_elements());
       positions = std::max(positions, job.cut.most_pixels() / job.cut.images());
     }
     scratch.pixels = carver.take<const T*>(pixels);
@@ -244,27 +215,6 @@ struct Weights {
   Index group;
 };
 
-// Which taps of a phase reach the source from each position of a box.
-template <class T>
-void find_reached(const Correlation& part, const PixelBox& box, const Scratch<T>& scratch) noexcept {
-  const Index positions = box.count[0] * box.count[1] * box.count[2];
-  std::fill_n(scratch.reached, positions, kAllTaps);
-  Index after = positions;  // positions that follow each other with the same one on this axis
-  for (int axis = 0; axis < kAxes; ++axis) {
-    after /= box.count[axis];
-    for (Index i = 0; i < box.count[axis]; ++i) {
-      const Index first = (box.first[axis] + i) * part.step[axis];
-      TapSet taps = 0;
-      for (std::size_t tap = 0; tap < part.taps.size(); ++tap) {
-        const Index place = first + part.taps[tap].offset[axis];
-        if (place >= 0 && place < part.source.extent[axis]) taps |= tap_set(static_cast<Index>(tap));
-      }
-      for (Index start = i * after; start < positions; start += box.count[axis] * after)
-        for (Index position = start; position < start + after; ++position) scratch.reached[position] &= taps;
-    }
-  }
-}
-
 // Those of a phase in a box, and whether some of their taps reach out of the source.
 struct BoxPixels {
   Index count, images;
@@ -284,6 +234,23 @@ void find_met(const BoxPixels& pixels, Index rows, const Scratch<T>& scratch) no
   }
 }
 
+// Where the weights of a piece begin, in rows of a tile; packed before, or now.
+template <class T>
+Index place_weights(const Job& job, const ConvKernels<T>& kernels, const Correlation& part, const T* weight, Index tile,
+                    const Piece& piece, T* packed) noexcept {
+  if (job.packing == Packing::ahead) return piece.depth;
+  if (job.packing == Packing::pieces) {
+    pack_output_depth(part, job.tiles, kernels, weight, tile, piece.depth, piece.depth + piece.segments * piece.length,
+                      packed);
+    return 0;
+  }
+  const Index first = piece.depth % part.channels / chunk_channels(part.channels) * chunk_channels(part.channels);
+  const Index channels = std::min(chunk_channels(part.channels), part.channels - first);
+  if (piece.depth == first)  // of the first tap
+    pack_output_chunk(part, job.tiles, kernels, weight, tile, first, first + channels, packed);
+  return piece.depth / part.channels * channels + piece.depth % part.channels - first;
+}
+
 // All pixels of a box and all pieces of one phase, for one tile of output channels. `base`: channel that the first
 // column of the targets is.
 template <class T>
@@ -294,7 +261,7 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
   const Index vectors = job.tiles.vectors_of(tile), width = vectors * kernels.lanes;
   const Index rows = kernels.pixel_rows[vectors - 1];
   const T* packed = scratch.weights;
-  if (job.packs_ahead)
+  if (job.packing == Packing::ahead)
     packed = weights.packed + job.packed_offsets[phase.phase] +
              weights.group * job.tiles.packed_elements(part.depth()) + job.tiles.packed_offset(tile, part.depth());
   PixelTile<T> call{};
@@ -308,10 +275,7 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
     call.offsets = group.offsets.data() + piece.first_segment;
     call.segments = piece.segments;
     call.length = piece.length;
-    call.weights = packed + (job.packs_ahead ? piece.depth * width : 0);
-    if (!job.packs_ahead)
-      pack_output_depth(part, job.tiles, kernels, weights.weight, tile, piece.depth,
-                        piece.depth + piece.segments * piece.length, scratch.weights);
+    call.weights = packed + place_weights(job, kernels, part, weights.weight, tile, piece, scratch.weights) * width;
     const TapSet* met = scratch.met;
     for (Index pixel = 0; pixel < pixels.count; pixel += rows, ++met) {
       if ((*met & piece.taps) == 0) continue;
@@ -375,7 +339,7 @@ void multiply_group(const Job& job, const ConvKernels<T>& kernels, const TapGrou
                            job.skips_padding && reaches_out(phase.part, own.first, own.count)};
     if (pixels.count == 0) continue;
     group.stage.locate(own, source, scratch.stage, scratch.pixels, job.order());
-    if (pixels.reach_out) find_reached(phase.part, own, scratch);
+    if (pixels.reach_out) find_reached(phase.part, own, scratch.reached);
     locate_targets(job, phase, box, target, scratch);
     repeat_last(scratch.pixels, pixels.count);
     repeat_last(scratch.targets, pixels.count);
@@ -433,7 +397,7 @@ std::vector<Job> make_jobs(const std::vector<Correlation>& parts, const ConvKern
 template <class T>
 void pack_phases(const std::vector<Job>& jobs, const ConvKernels<T>& kernels, const T* weight, T* packed, int threads) {
   for (const Job& job : jobs)
-    for (std::size_t i = 0; job.packs_ahead && i < job.set.phases.size(); ++i)
+    for (std::size_t i = 0; job.packing == Packing::ahead && i < job.set.phases.size(); ++i)
       pack_output_tiles(job.set.phases[i].part, job.tiles, kernels, weight, packed + job.packed_offsets[i], threads);
 }
 

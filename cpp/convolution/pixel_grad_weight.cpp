@@ -1,5 +1,5 @@
 // Gradients of the weight: each pixel's channels meet its gradients of the output channels, as outer products
-// that are summed over pixels in registers, then in one buffer per task.
+// that are summed over pixels in registers, then in one buffer per task, or in one of all slices.
 #include <algorithm>
 
 #include "convolution/pixel_stage.hpp"
@@ -28,12 +28,18 @@ struct Cut {
   Index channel_block, channel_blocks, output_block, output_blocks;
   Index boxes_per_slice;
   bool is_direct;  // the weight's sums are made in the gradient itself
+  bool is_own;     // or in memory of the task, which writes them
 
   Index stage_count() const { return static_cast<Index>(stages.size()); }
   Index group_tasks() const { return stage_count() * channel_blocks * output_blocks; }
   Index tasks() const { return sums.slices * sums.groups * group_tasks(); }
   // Pitch of the weight's rows.
-  Index pitch(const Correlation& part) const { return is_direct ? part.weight_channel_stride : sums.pitch; }
+  Index pitch(const Correlation& part) const {
+    return is_direct ? part.weight_channel_stride : is_own ? output_block : sums.pitch;
+  }
+  Index own_elements(const Correlation& part) const {
+    return is_own ? static_cast<Index>(part.taps.size()) * channel_block * output_block : 0;
+  }
 };
 
 PixelStage whole_stage(const Correlation& part, const PixelCut& cut, Index channels) {
@@ -63,6 +69,7 @@ Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels) {
     cut.stages.emplace_back(part, cut.pixels, tap, tap + step, cut.channel_block, PixelStage::Place::scratch);
   cut.boxes_per_slice = cut.sums.slice(cut.pixels.boxes(), part.groups * cut.group_tasks());
   cut.is_direct = cut.sums.slices == 1 && part.weight_row_stride == 1 && part.rows % kernels.lanes == 0;
+  cut.is_own = cut.sums.slices == 1 && cut.stages.size() == 1 && !cut.is_direct;
   return cut;
 }
 
@@ -71,13 +78,16 @@ struct Scratch {
   const T** pixels;
   T* stage;
   T* gradients;
+  T *sums, *gathered;  // where they are the task's own
 
-  static std::size_t carve(Carver carver, const Cut& cut, Scratch& scratch) {
+  static std::size_t carve(Carver carver, const Correlation& part, const Cut& cut, Scratch& scratch) {
     Index stage = 0;
     for (const PixelStage& each : cut.stages) stage = std::max(stage, each.elements());
     scratch.pixels = carver.take<const T*>(cut.pixels.most_pixels());
     scratch.stage = carver.take<T>(stage);
     scratch.gradients = carver.take<T>(cut.pixels.most_pixels() * gradient_pitch(cut));
+    scratch.sums = carver.take<T>(cut.own_elements(part));
+    scratch.gathered = carver.take<T>(cut.is_own ? write_elements(part) : 0);
     return carver.used();
   }
   // One cache line more than the channels: rows then do not fall into the same sets.
@@ -98,9 +108,10 @@ void multiply_rows(const ConvKernels<T>& kernels, GradientTile<T> call, Index ro
 // One box of one task: `outputs` is a whole number of vectors.
 struct Task {
   Index slice, group, stage, channel, channels, output, outputs;
+  Index row, tap_rows, column;  // where its sums begin, and the rows from tap to tap
 };
 
-// `sums` of a group and slice: [row][output].
+// `sums` of a group and slice, or of the task: [row][output].
 template <class T>
 void multiply_box(const Cut& cut, const ConvKernels<T>& kernels, const Correlation& part, const Task& task,
                   const std::vector<Segment>& segments, Index pixels, const Scratch<T>& scratch, T* sums) noexcept {
@@ -115,12 +126,12 @@ void multiply_box(const Cut& cut, const ConvKernels<T>& kernels, const Correlati
       const Index vectors = ceil_divide(std::min(tile_outputs, task.outputs - output), kernels.lanes);
       call.gradients = scratch.gradients + pixel * call.pitch + output;
       call.pixels = scratch.pixels + pixel;
-      Index row = cut.stages[static_cast<std::size_t>(task.stage)].first_tap() * part.channels + task.channel;
+      Index row = task.row;
       for (const Segment& segment : segments) {
         call.offset = segment.offset;
-        call.sums = sums + row * call.sums_pitch + task.output + output;
+        call.sums = sums + row * call.sums_pitch + task.column + output;
         multiply_rows(kernels, call, segment.length, vectors);
-        row += std::max(segment.length, part.channels);
+        row += std::max(segment.length, task.tap_rows);
       }
     }
   }
@@ -148,6 +159,10 @@ Task make_task(const Correlation& part, const Cut& cut, Index lanes, Index index
   task.slice = index / part.groups;
   task.channels = std::min(cut.channel_block, part.channels - task.channel);
   task.outputs = ceil_divide(std::min(cut.output_block, part.rows - task.output), lanes) * lanes;
+  task.tap_rows = cut.is_own ? task.channels : part.channels;
+  task.row =
+      cut.stages[static_cast<std::size_t>(task.stage)].first_tap() * task.tap_rows + (cut.is_own ? 0 : task.channel);
+  task.column = cut.is_own ? 0 : task.output;
   return task;
 }
 
@@ -155,9 +170,9 @@ Task make_task(const Correlation& part, const Cut& cut, Index lanes, Index index
 template <class T>
 void clear_sums(const Correlation& part, const Cut& cut, const Task& task, T* sums) noexcept {
   const PixelStage& stage = cut.stages[static_cast<std::size_t>(task.stage)];
-  for (Index tap = stage.first_tap(); tap < stage.stop_tap(); ++tap)
+  for (Index tap = 0; tap < stage.stop_tap() - stage.first_tap(); ++tap)
     for (Index c = 0; c < task.channels; ++c)
-      std::fill_n(sums + (tap * part.channels + task.channel + c) * cut.pitch(part) + task.output, task.outputs, T{0});
+      std::fill_n(sums + (task.row + tap * task.tap_rows + c) * cut.pitch(part) + task.column, task.outputs, T{0});
 }
 
 template <class T>
@@ -181,6 +196,15 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
   }
 }
 
+template <class T>
+void write_own(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const Task& task,
+               const Scratch<T>& scratch, T* grad_weight) noexcept {
+  const Index outputs = std::min(cut.output_block, part.rows - task.output);
+  const SumBlock<T> block{scratch.sums, cut.pitch(part), task.tap_rows, 1,      0,
+                          task.channel, task.channels,   task.output,   outputs};
+  write_block(part, kernels, block, scratch.gathered, grad_weight + task.group * part.weight_group_stride);
+}
+
 }  // namespace
 
 template <class T>
@@ -193,23 +217,26 @@ void pixel_grad_weight(const KernelTable* table, const Correlation& part, const 
   for (const PixelStage& stage : cut.stages)
     for (const Index channels : {cut.channel_block, part.channels - (cut.channel_blocks - 1) * cut.channel_block})
       segments.push_back(stage.segments(part, channels));
-  const Workspace sums_memory(1, cut.is_direct ? 0 : static_cast<std::size_t>(cut.sums.elements()) * sizeof(T));
+  const bool is_shared = !cut.is_direct && !cut.is_own;
+  const Workspace sums_memory(1, is_shared ? static_cast<std::size_t>(cut.sums.elements()) * sizeof(T) : 0);
   T* sums = reinterpret_cast<T*>(sums_memory.of(0));
   const int workers =
       worker_count(num_threads, cut.tasks(), part.groups * part.rows * part.depth() * part.pixels() / 16);
   Scratch<T> measure;
-  const Workspace memory(workers, Scratch<T>::carve(Carver(), cut, measure));
+  const Workspace memory(workers, Scratch<T>::carve(Carver(), part, cut, measure));
   parallel_for(cut.tasks(), workers, [&](Index index, int worker) {
     Scratch<T> scratch;
-    Scratch<T>::carve(Carver(memory.of(worker)), cut, scratch);
+    Scratch<T>::carve(Carver(memory.of(worker)), part, cut, scratch);
     const Task task = make_task(part, cut, kernels.lanes, index);
     const bool is_last = task.channel + cut.channel_block >= part.channels;
     T* group_sums = sums + task.slice * cut.sums.slice_elements() + task.group * cut.sums.group_elements();
     if (cut.is_direct) group_sums = grad_weight + task.group * part.weight_group_stride;
+    if (cut.is_own) group_sums = scratch.sums;
     run_task(part, kernels, cut, task, segments[static_cast<std::size_t>(2 * task.stage + (is_last ? 1 : 0))], source,
              grad_output, group_sums, scratch);
+    if (cut.is_own) write_own(part, kernels, cut, task, scratch, grad_weight);
   });
-  if (!cut.is_direct) write_weights(part, kernels, cut.sums, sums, grad_weight, num_threads);
+  if (is_shared) write_weights(part, kernels, cut.sums, sums, grad_weight, num_threads);
 }
 
 template void pixel_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);

@@ -24,6 +24,23 @@ struct WeightSums {
   Index slice(Index blocks, Index tasks);
 };
 
+// Sums of some channels and outputs of a group, [tap][channel][output], perhaps in slices.
+template <class T>
+struct SumBlock {
+  const T* sums;          // of the first tap, channel and output
+  Index pitch, tap_rows;  // from channel to channel, and rows from tap to tap
+  Index slices, slice_elements;
+  Index channel, channels, output, outputs;
+};
+
+// Adds the slices of a block in their order and writes it to the gradient of its group. `gathered` has
+// write_elements().
+template <class T>
+void write_block(const Correlation& part, const ConvKernels<T>& kernels, const SumBlock<T>& block, T* gathered,
+                 T* grad_weight) noexcept;
+Index write_elements(const Correlation& part) noexcept;
+
+// All of them, in parallel.
 template <class T>
 void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const WeightSums& layout, const T* sums,
                    T* grad_weight, int num_threads);

@@ -1,0 +1,41 @@
+// How the depth of a pixel tile is cut into pieces, and which pieces a tile can leave out.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "convolution/pixel_stage.hpp"
+
+namespace convpool {
+
+// Products summed in a register before they are added to the target: bounds the rounding error, and the weights of a
+// tile and chunk lie in the first-level cache.
+constexpr Index kDepthChunk = 128;
+// A set of taps, by their number in a phase; several share a bit where there are many.
+using TapSet = std::uint64_t;
+constexpr TapSet kAllTaps = ~TapSet{0};
+
+inline TapSet tap_set(Index tap) noexcept { return TapSet{1} << tap % 64; }
+
+// Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
+struct Piece {
+  Index first_segment, segments, length, depth;
+  TapSet taps = kAllTaps, earlier = 0;  // that it is of, and those of the pieces in front of it
+};
+
+// Channels whose products one piece sums: all, or an even part of them; and their weights of all taps.
+Index chunk_channels(Index channels) noexcept;
+Index chunk_elements(const Correlation& part) noexcept;
+
+// Many channels are cut tap by tap, and the same ones of all taps follow each other: their weights are packed together.
+// Few are summed together with those of the next taps. Adds where the pieces' runs begin to `offsets`.
+std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index channels, Index depth,
+                             std::vector<Index>& offsets);
+
+// Whether some taps reach beyond the source from positions [first, first + count).
+bool reaches_out(const Correlation& part, const Index (&first)[kAxes], const Index (&count)[kAxes]) noexcept;
+
+// Which taps of a phase reach the source from each position of a box.
+void find_reached(const Correlation& part, const PixelBox& box, TapSet* reached) noexcept;
+
+}  // namespace convpool
