@@ -54,7 +54,7 @@ docs: $(STAMPS)/test $(STAMPS)/train
 	$(RUN) -m pytest tests/test_docs.py $(ARGS)
 
 # Where the system lets us, without network: a build fetches nothing. The wheel is made from the sdist.
-OFFLINE := $(shell unshare --map-root-user --net true 2>/dev/null && echo unshare --map-root-user --net)
+OFFLINE := $(shell unshare --map-root-user --net test -w . 2>/dev/null && echo unshare --map-root-user --net)
 wheel: $(STAMPS)/test $(STAMPS)/wheel
 	rm -rf dist wheelhouse
 	$(OFFLINE) $(RUN) -m build --no-isolation --outdir dist .

@@ -389,6 +389,18 @@ def test_special_weights_forward_as_the_reference(isa, padding, value):
     np.testing.assert_array_equal(conv(x, w, padding=padding), reference.conv(x, w, padding=padding))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("value", SPECIAL)
+def test_special_weights_on_small_maps_with_many_channels(isa, layout, value):
+    """Tiles of pixels that see only padding through a tap leave it out, but not where its weight is not finite."""
+    x, w = np.ones((5, 64, 2, 2)), np.ones((64, 64, 3, 3))
+    w[0, 0, 0, 0] = value
+    expected = reference.conv(x, w, padding=1)
+    arrays = image_to(x, layout).astype(np.float32), weight_to(w, layout).astype(np.float32)
+    actual = image_from(conv(*arrays, padding=1, layout=layout), layout)
+    np.testing.assert_array_equal(actual, expected.astype(np.float32))
+
+
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("value", SPECIAL)
 def test_special_weights_backward_as_the_reference(isa, padding, value):

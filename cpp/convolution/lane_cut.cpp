@@ -53,9 +53,9 @@ LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target
   for (int axis = 0; axis < kAxes; ++axis) boxes[axis] = ceil_divide(part.target.extent[axis], count[axis]);
 }
 
-PixelBox LaneCut::box(const Correlation& part, Index index) const noexcept {
+LaneBox LaneCut::box(const Correlation& part, Index index) const noexcept {
   const Index place[kAxes] = {index / boxes[2] / boxes[1], index / boxes[2] % boxes[1], index % boxes[2]};
-  PixelBox box;
+  LaneBox box;
   for (int axis = 0; axis < kAxes; ++axis) {
     box.first[axis] = place[axis] * count[axis];
     box.count[axis] = std::clamp<Index>(part.target.extent[axis] - box.first[axis], 0, count[axis]);
@@ -63,8 +63,8 @@ PixelBox LaneCut::box(const Correlation& part, Index index) const noexcept {
   return box;
 }
 
-PixelBox clipped(const PixelBox& box, const Index (&extent)[kAxes]) noexcept {
-  PixelBox inside;
+LaneBox clipped(const LaneBox& box, const Index (&extent)[kAxes]) noexcept {
+  LaneBox inside;
   for (int axis = 0; axis < kAxes; ++axis) {
     inside.first[axis] = std::clamp<Index>(box.first[axis], 0, extent[axis]);
     const Index stop = std::clamp<Index>(box.first[axis] + box.count[axis], inside.first[axis], extent[axis]);
@@ -73,10 +73,10 @@ PixelBox clipped(const PixelBox& box, const Index (&extent)[kAxes]) noexcept {
   return inside;
 }
 
-PixelBox united(const PixelBox& a, const PixelBox& b) noexcept {
+LaneBox united(const LaneBox& a, const LaneBox& b) noexcept {
   if (a.pixels() == 0) return b;
   if (b.pixels() == 0) return a;
-  PixelBox both;
+  LaneBox both;
   for (int axis = 0; axis < kAxes; ++axis) {
     both.first[axis] = std::min(a.first[axis], b.first[axis]);
     both.count[axis] = std::max(a.first[axis] + a.count[axis], b.first[axis] + b.count[axis]) - both.first[axis];
@@ -88,7 +88,7 @@ namespace {
 
 // body(offset in the array, pixels in front of them in the box, how many) for the runs of a box that lie together.
 template <class Body>
-void each_run(const Grid& grid, const PixelBox& box, Body&& body) noexcept {
+void each_run(const Grid& grid, const LaneBox& box, Body&& body) noexcept {
   const bool has_whole_rows =
       box.count[2] == grid.extent[2] && grid.axis_stride[1] == grid.extent[2] * grid.axis_stride[2];
   const Index rows = has_whole_rows ? 1 : box.count[1], run = box.count[2] * (box.count[1] / std::max<Index>(rows, 1));
@@ -103,7 +103,7 @@ void each_run(const Grid& grid, const PixelBox& box, Body&& body) noexcept {
 
 template <class T>
 void bring_side_by_side(const ConvKernels<T>& kernels, const Grid& grid, const T* array, Index channels,
-                        const PixelBox& box, T* pixels) noexcept {
+                        const LaneBox& box, T* pixels) noexcept {
   each_run(grid, box, [&](Index offset, Index before, Index run) {
     kernels.move_block(channels, run, array + offset, grid.channel_stride, grid.axis_stride[2],
                        pixels + before * kernels.lanes, 1, kernels.lanes);
@@ -111,7 +111,7 @@ void bring_side_by_side(const ConvKernels<T>& kernels, const Grid& grid, const T
 }
 
 template <class T>
-void take_to_planes(const ConvKernels<T>& kernels, const T* pixels, Index channels, const PixelBox& box,
+void take_to_planes(const ConvKernels<T>& kernels, const T* pixels, Index channels, const LaneBox& box,
                     const Grid& grid, T* array) noexcept {
   each_run(grid, box, [&](Index offset, Index before, Index run) {
     kernels.move_block(channels, run, pixels + before * kernels.lanes, 1, kernels.lanes, array + offset,
@@ -119,10 +119,10 @@ void take_to_planes(const ConvKernels<T>& kernels, const T* pixels, Index channe
   });
 }
 
-#define CONVPOOL_LANE_MOVES(T)                                                                                         \
-  template LanePixels<T> pixels_of(const PixelBox&, Index, T*) noexcept;                                               \
-  template void bring_side_by_side(const ConvKernels<T>&, const Grid&, const T*, Index, const PixelBox&, T*) noexcept; \
-  template void take_to_planes(const ConvKernels<T>&, const T*, Index, const PixelBox&, const Grid&, T*) noexcept
+#define CONVPOOL_LANE_MOVES(T)                                                                                        \
+  template LanePixels<T> pixels_of(const LaneBox&, Index, T*) noexcept;                                               \
+  template void bring_side_by_side(const ConvKernels<T>&, const Grid&, const T*, Index, const LaneBox&, T*) noexcept; \
+  template void take_to_planes(const ConvKernels<T>&, const T*, Index, const LaneBox&, const Grid&, T*) noexcept
 CONVPOOL_LANE_MOVES(float);
 CONVPOOL_LANE_MOVES(double);
 #undef CONVPOOL_LANE_MOVES

@@ -29,24 +29,24 @@ struct LaneCut {
           std::size_t element_bytes);
   Index boxes_of_image() const noexcept { return boxes[0] * boxes[1] * boxes[2]; }
   // Of any part; it may be empty.
-  PixelBox box(const Correlation& part, Index index) const noexcept;
+  LaneBox box(const Correlation& part, Index index) const noexcept;
 };
 
 // The part of a box that exists.
-PixelBox clipped(const PixelBox& box, const Index (&extent)[kAxes]) noexcept;
+LaneBox clipped(const LaneBox& box, const Index (&extent)[kAxes]) noexcept;
 // The smallest box that holds both.
-PixelBox united(const PixelBox& a, const PixelBox& b) noexcept;
+LaneBox united(const LaneBox& a, const LaneBox& b) noexcept;
 
 // Brings the pixels of a box from planes (array: the first of `channels`) to runs of `lanes` channels.
 template <class T>
 void bring_side_by_side(const ConvKernels<T>& kernels, const Grid& grid, const T* array, Index channels,
-                        const PixelBox& box, T* pixels) noexcept;
+                        const LaneBox& box, T* pixels) noexcept;
 // Takes them back.
 template <class T>
-void take_to_planes(const ConvKernels<T>& kernels, const T* pixels, Index channels, const PixelBox& box,
+void take_to_planes(const ConvKernels<T>& kernels, const T* pixels, Index channels, const LaneBox& box,
                     const Grid& grid, T* array) noexcept;
 template <class T>
-LanePixels<T> pixels_of(const PixelBox& box, Index lanes, T* data) noexcept {
+LanePixels<T> pixels_of(const LaneBox& box, Index lanes, T* data) noexcept {
   return {data,
           {box.count[1] * box.count[2] * lanes, box.count[2] * lanes, lanes},
           {box.first[0], box.first[1], box.first[2]}};

@@ -44,7 +44,7 @@ struct Scratch {
   Index table_box = -1;  // that the table is of: pixels side by side lie where those of the last image lay
 
   static std::size_t carve(Carver carver, const Job& job, Index lanes, Scratch& scratch) {
-    const PixelBox first = job.cut.box(*job.part, 0), read = job.window.reads(first);
+    const LaneBox first = job.cut.box(*job.part, 0), read = job.window.reads(first);
     if (!job.cut.is_side_by_side) lanes = 0;
     scratch.zeros = carver.take<T>(job.cut.channels);
     scratch.sums = carver.take<T>(job.window.depth() * job.cut.channels);
@@ -79,11 +79,11 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
              Index channels, Scratch<T>& scratch) noexcept {
   const Correlation& part = *job.part;
   const Grid &from = part.source, &to = part.target;
-  const PixelBox box = job.cut.box(part, index), read = job.window.reads(box);
+  const LaneBox box = job.cut.box(part, index), read = job.window.reads(box);
   LanePixels<const T> pixels{source, {from.axis_stride[0], from.axis_stride[1], from.axis_stride[2]}, {0, 0, 0}};
   LanePixels<const T> gradients{grad_output, {to.axis_stride[0], to.axis_stride[1], to.axis_stride[2]}, {0, 0, 0}};
   if (job.cut.is_side_by_side) {
-    const PixelBox inside = clipped(read, from.extent);
+    const LaneBox inside = clipped(read, from.extent);
     bring_side_by_side(kernels, from, source, channels, inside, scratch.source);
     bring_side_by_side(kernels, to, grad_output, channels, box, scratch.gradients);
     pixels = pixels_of<const T>(inside, kernels.lanes, scratch.source);
@@ -145,11 +145,12 @@ void write_weights(const Job& job, const ConvKernels<T>& kernels, T* partial, T*
         kernels.add_rows(sums + slice * elements + first, 1, stop - first, sums + first);
     });
   }
-  for (Index block = 0; block < job.cut.channel_blocks; ++block) {
+  const int writers = worker_count(num_threads, job.cut.channel_blocks, job.weights());
+  parallel_for(job.cut.channel_blocks, writers, [&](Index block, int) {
     const Index first = block * job.cut.channels;
     write_lane_weights(*job.part, job.window, kernels, sums_of(block), job.cut.channels, first,
                        std::min(job.cut.channels, job.channels() - first), grad_weight);
-  }
+  });
 }
 
 }  // namespace

@@ -60,8 +60,8 @@ void LaneWindow::make_runs(const Correlation& part, const std::vector<Tap>& taps
   }
 }
 
-PixelBox LaneWindow::reads(const PixelBox& target) const noexcept {
-  PixelBox read;
+LaneBox LaneWindow::reads(const LaneBox& target) const noexcept {
+  LaneBox read;
   for (int axis = 0; axis < kAxes; ++axis) {
     read.first[axis] = target.first[axis] * step_[axis] + least_[axis];
     read.count[axis] = (target.count[axis] - 1) * step_[axis] + span_[axis] + 1;
@@ -71,7 +71,7 @@ PixelBox LaneWindow::reads(const PixelBox& target) const noexcept {
 
 template <class T>
 void LaneWindow::fill_table(const Index (&extent)[kAxes], const LanePixels<const T>& source, const T* zeros,
-                            const PixelBox& read, const T** table) const noexcept {
+                            const LaneBox& read, const T** table) const noexcept {
   const Index width = read.count[2];
   const Index left = std::clamp<Index>(-read.first[2], 0, width);
   const Index right = std::clamp<Index>(extent[2] - read.first[2], left, width);
@@ -86,16 +86,16 @@ void LaneWindow::fill_table(const Index (&extent)[kAxes], const LanePixels<const
 }
 
 template <class T>
-void LaneWindow::pick_rows(const T* const* table, const PixelBox& read, Index z, Index y,
+void LaneWindow::pick_rows(const T* const* table, const LaneBox& read, Index z, Index y,
                            const T* const** rows) const noexcept {
   for (const RowOffset& offset : row_offsets_)
     *rows++ = table + ((z * step_[0] + offset.z) * read.count[1] + y * step_[1] + offset.y) * read.count[2];
 }
 
-#define CONVPOOL_LANE_WINDOW(T)                                                                                      \
-  template void LaneWindow::fill_table(const Index(&)[kAxes], const LanePixels<const T>&, const T*, const PixelBox&, \
-                                       const T**) const noexcept;                                                    \
-  template void LaneWindow::pick_rows(const T* const*, const PixelBox&, Index, Index, const T* const**) const noexcept
+#define CONVPOOL_LANE_WINDOW(T)                                                                                     \
+  template void LaneWindow::fill_table(const Index(&)[kAxes], const LanePixels<const T>&, const T*, const LaneBox&, \
+                                       const T**) const noexcept;                                                   \
+  template void LaneWindow::pick_rows(const T* const*, const LaneBox&, Index, Index, const T* const**) const noexcept
 CONVPOOL_LANE_WINDOW(float);
 CONVPOOL_LANE_WINDOW(double);
 #undef CONVPOOL_LANE_WINDOW

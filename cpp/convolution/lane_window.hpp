@@ -19,7 +19,7 @@ struct LanePixels {
 };
 
 // Positions of a target, or of a source.
-struct PixelBox {
+struct LaneBox {
   Index first[kAxes], count[kAxes];
   Index pixels() const noexcept { return count[0] * count[1] * count[2]; }
 };
@@ -44,15 +44,15 @@ class LaneWindow {
   const std::vector<Index>& weight_offsets() const noexcept { return weight_offsets_; }
 
   // Source positions that a box of the target reads, in the padding too.
-  PixelBox reads(const PixelBox& target) const noexcept;
+  LaneBox reads(const LaneBox& target) const noexcept;
 
   // The table has an entry for each of them; `extent` is that of the source, first and last those that exist.
   template <class T>
-  void fill_table(const Index (&extent)[kAxes], const LanePixels<const T>& source, const T* zeros, const PixelBox& read,
+  void fill_table(const Index (&extent)[kAxes], const LanePixels<const T>& source, const T* zeros, const LaneBox& read,
                   const T** table) const noexcept;
   // The table rows that a target row, counted from the first of the box, reads.
   template <class T>
-  void pick_rows(const T* const* table, const PixelBox& read, Index z, Index y, const T* const** rows) const noexcept;
+  void pick_rows(const T* const* table, const LaneBox& read, Index z, Index y, const T* const** rows) const noexcept;
 
  private:
   void make_runs(const Correlation& part, const std::vector<Tap>& taps, Index row_taps);

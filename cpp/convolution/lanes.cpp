@@ -39,12 +39,12 @@ struct Call {
   // Small boxes that follow each other go to one thread.
   Index boxes_at_once() const {
     constexpr Index kTaskElements = 1 << 15;
-    const PixelBox box = cut.box(first_part(), 0);
+    const LaneBox box = cut.box(first_part(), 0);
     return ceil_divide(kTaskElements, std::max<Index>(box.pixels() * cut.channels, 1));
   }
   // Where a box of a part lies in the target that the parts share.
-  PixelBox placed(const Job& job, const PixelBox& box) const noexcept {
-    PixelBox place;
+  LaneBox placed(const Job& job, const LaneBox& box) const noexcept {
+    LaneBox place;
     for (int axis = 0; axis < kAxes; ++axis) {
       const Index step = target.step(*job.part, axis);
       place.first[axis] = box.first[axis] * step + target.phase(*job.part, axis);
@@ -59,17 +59,17 @@ struct Scratch {
   T *zeros, *source, *result;
   const T** table;
   const T* const** rows;
-  PixelBox* boxes;         // of every job, at the place of the image that was last worked on
-  PixelBox read, written;  // by all of them, where planes are brought side by side
+  LaneBox* boxes;         // of every job, at the place of the image that was last worked on
+  LaneBox read, written;  // by all of them, where planes are brought side by side
   Index place = -1;
   bool has_table = false;  // of that place: pixels side by side lie where those of the last image lay
 
   static std::size_t carve(Carver carver, const Call<T>& call, Scratch& scratch) {
     Index table_elements = 0, most_rows = 0;
-    PixelBox read{}, written{};
-    const PixelBox first = call.cut.box(call.first_part(), 0);
+    LaneBox read{}, written{};
+    const LaneBox first = call.cut.box(call.first_part(), 0);
     for (const Job& job : call.jobs) {
-      const PixelBox box = job.window.reads(first);
+      const LaneBox box = job.window.reads(first);
       table_elements = std::max(table_elements, box.pixels());
       most_rows = std::max(most_rows, job.window.rows());
       read = united(read, box);
@@ -81,7 +81,7 @@ struct Scratch {
     scratch.result = carver.take<T>(written.pixels() * lanes);
     scratch.table = carver.take<const T*>(table_elements);
     scratch.rows = carver.take<const T* const*>(most_rows);
-    scratch.boxes = carver.take<PixelBox>(static_cast<Index>(call.jobs.size()));
+    scratch.boxes = carver.take<LaneBox>(static_cast<Index>(call.jobs.size()));
     return carver.used();
   }
 };
@@ -108,8 +108,8 @@ void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T>& taps
 // Target rows of a box whose table is filled. Where one kernel takes all taps, it takes a whole row of pixels; else
 // what it adds up stays in the first-level cache.
 template <class T>
-void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T>& taps, const PixelBox& box,
-              const LanePixels<T>& target, const Index (&place)[kAxes], const Scratch<T>& scratch, const PixelBox& read,
+void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T>& taps, const LaneBox& box,
+              const LanePixels<T>& target, const Index (&place)[kAxes], const Scratch<T>& scratch, const LaneBox& read,
               const T* packed, const Index (&step)[2]) noexcept {
   const Index columns = box.count[2], at_once = columns >= 7 ? 7 : columns >= 4 ? 4 : 1;
   const LaneWindow& window = job.window;
@@ -129,11 +129,11 @@ void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T>& taps, 
 }
 
 template <class T>
-void run_box(const Call<T>& call, const Job& job, const PixelBox& box, const LanePixels<const T>& source,
+void run_box(const Call<T>& call, const Job& job, const LaneBox& box, const LanePixels<const T>& source,
              const LanePixels<T>& target, Index channel, Index channels, const Scratch<T>& scratch) noexcept {
   if (box.pixels() == 0) return;
   const Correlation& part = *job.part;
-  const PixelBox read = job.window.reads(box), place = call.placed(job, box);
+  const LaneBox read = job.window.reads(box), place = call.placed(job, box);
   if (!scratch.has_table) job.window.fill_table(part.source.extent, source, scratch.zeros, read, scratch.table);
   LaneTaps<T> taps{};
   taps.channels = channels;
@@ -152,10 +152,10 @@ void find_boxes(const Call<T>& call, Index place, Scratch<T>& scratch) noexcept 
   scratch.has_table = place == scratch.place && call.cut.is_side_by_side && call.jobs.size() == 1;
   if (place == scratch.place) return;
   scratch.place = place;
-  scratch.read = scratch.written = PixelBox{};
-  PixelBox* next = scratch.boxes;
+  scratch.read = scratch.written = LaneBox{};
+  LaneBox* next = scratch.boxes;
   for (const Job& job : call.jobs) {
-    const PixelBox box = *next++ = call.cut.box(*job.part, place);
+    const LaneBox box = *next++ = call.cut.box(*job.part, place);
     if (!call.cut.is_side_by_side) continue;
     if (box.pixels() > 0)
       scratch.read = united(scratch.read, clipped(job.window.reads(box), call.first_part().source.extent));
@@ -180,7 +180,7 @@ void run_boxes(const Call<T>& call, Index number, Scratch<T>& scratch) noexcept 
     read_pixels = pixels_of<const T>(scratch.read, call.kernels.lanes, scratch.source);
     written_pixels = pixels_of(scratch.written, call.kernels.lanes, scratch.result);
   }
-  const PixelBox* next = scratch.boxes;
+  const LaneBox* next = scratch.boxes;
   for (const Job& job : call.jobs) run_box(call, job, *next++, read_pixels, written_pixels, channel, channels, scratch);
   if (call.cut.is_side_by_side) take_to_planes(call.kernels, scratch.result, channels, scratch.written, to, result);
 }
@@ -198,7 +198,10 @@ void run_jobs(const KernelTable& table, const std::vector<Correlation>& parts, c
   }
   PackedWeights<T> packed(PackedForm::lanes, kernels, parts, weight);
   packed.pack(packed_elements, [&](T* memory) {
-    for (const Job& job : jobs) pack_lane_weights(*job.part, job.window, kernels, weight, memory + job.packed_offset);
+    parallel_for(static_cast<Index>(jobs.size()), 1, [&](Index index, int) {
+      const Job& job = jobs[static_cast<std::size_t>(index)];
+      pack_lane_weights(*job.part, job.window, kernels, weight, memory + job.packed_offset);
+    });
   });
 
   const LaneTarget whole(parts);

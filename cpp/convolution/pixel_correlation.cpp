@@ -1,10 +1,8 @@
 #include <algorithm>
 
 #include "convolution/job_list.hpp"
-#include "convolution/output_tiles.hpp"
 #include "convolution/packed_weights.hpp"
-#include "convolution/phase_set.hpp"
-#include "convolution/pixel_pieces.hpp"
+#include "convolution/pixel_job.hpp"
 #include "convolution/pixel_tiles.hpp"
 #include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
@@ -14,170 +12,7 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kPixels = 256;      // of a box, about
-constexpr Index kManyPixels = 512;  // where the weights do not lie in the second-level cache
-constexpr std::size_t kManyWeightBytes = 1 << 20;
-constexpr std::size_t kMostStageBytes = 1280 << 10;
-constexpr Index kMostBlockColumns = 256;  // output channels of a result that is not written in place
-constexpr std::size_t kMostResultBytes = 512 << 10;
-constexpr Index kFewBoxes = 2;  // up to so many pack weights for themselves
-constexpr std::size_t kMostChunkBytes = 512 << 10;
-constexpr Index kMostPixelRows = kMostTileRows;
-constexpr Index kRepeats = 2 * kMostPixelRows;  // of the last pixel, for a partial tile and the one that it looks at
-
-// What one phase sums of the taps that are staged together.
-struct PhasePieces {
-  std::size_t phase;
-  std::vector<Piece> pieces;
-};
-
-// Taps that are staged together.
-struct TapGroup {
-  PixelStage stage;
-  std::vector<Index> offsets;
-  std::vector<PhasePieces> phases;
-};
-
-// When weights are packed: all of them ahead, or by each task for a tile, where nothing then leaves the cache: those of
-// a piece, or of the same channels of all taps.
-enum class Packing { ahead, pieces, chunks };
-
-// The phases of one target, cut into tasks of (group, box of positions, block of tiles of output channels).
-struct Job {
-  PhaseSet set;
-  PixelCut cut;
-  OutputTiles tiles;
-  std::vector<TapGroup> groups;
-  bool is_direct;  // targets are written where they lie
-  Packing packing;
-  bool skips_padding;  // tiles of pixels leave out the taps that reach nothing but padding from all of them
-  Index block_tiles;   // whose results are held at once
-  Index task_tiles, tile_tasks;
-  Index first_task;
-  std::vector<Index> packed_offsets;  // of the weights of each phase
-
-  const Correlation& part() const { return set.common; }
-  PixelOrder order() const { return skips_padding ? PixelOrder::by_position : PixelOrder::by_image; }
-  Index tasks() const { return part().groups * cut.boxes() * tile_tasks; }
-  Index packed_elements(const Phase& phase) const {
-    return packing == Packing::ahead ? part().groups * tiles.packed_elements(phase.part.depth()) : 0;
-  }
-  Index tile_columns() const { return ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes; }
-  Index tile_elements() const {
-    return packing == Packing::ahead    ? 0
-           : packing == Packing::pieces ? tile_columns() * kDepthChunk
-                                        : tile_columns() * chunk_elements(part());
-  }
-  Index stage_elements() const {
-    Index most = 0;
-    for (const TapGroup& group : groups) most = std::max(most, group.stage.elements());
-    return most;
-  }
-  Index result_columns() const {
-    return is_direct ? 0 : std::min(block_tiles * tile_columns() + tiles.lanes, tiles.vectors * tiles.lanes);
-  }
-  Index result_elements() const { return result_columns() * set.most_targets(cut); }
-};
-
-Index stage_elements(const Correlation& part, Index wanted) {
-  return PixelStage(part, PixelCut(part, wanted), 0, static_cast<Index>(part.taps.size()), part.channels,
-                    PixelStage::Place::anywhere)
-      .elements();
-}
-
-// Writing whole vectors of channels needs no other order of elements, nor room for the lanes of others.
-bool writes_in_place(const Correlation& part, Index lanes) {
-  return part.target.channel_stride == 1 && part.rows >= lanes;
-}
-
-// The box whose stage and results fit their bounds; at least a few pixels, which taps that reach far may exceed.
-PixelCut make_cut(const PhaseSet& set, const OutputTiles& tiles, std::size_t element_bytes) {
-  const Correlation& part = set.common;
-  const auto exceeds = [&](Index elements, std::size_t bytes) {
-    return static_cast<std::size_t>(elements) * element_bytes > bytes;
-  };
-  const Index tile_columns =
-      writes_in_place(part, tiles.lanes) ? 0 : ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes;
-  Index wanted = exceeds(part.rows * part.depth(), kManyWeightBytes) ? kManyPixels : kPixels;
-  while (wanted > kMostPixelRows &&
-         (exceeds(stage_elements(part, wanted), kMostStageBytes) ||
-          exceeds(set.most_targets(PixelCut(part, wanted)) * tile_columns, kMostResultBytes)))
-    wanted /= 2;
-  return PixelCut(part, wanted);
-}
-
-// Stages all taps together, or one by one where they reach far, and cuts the depth of each phase. A phase without taps
-// has one piece of nothing, which leaves the bias.
-void add_tap_groups(Job& job, std::size_t element_bytes) {
-  const Correlation& part = job.part();
-  const Index taps = static_cast<Index>(part.taps.size());
-  const PixelStage whole(part, job.cut, 0, taps, part.channels, PixelStage::Place::anywhere);
-  const Index step = static_cast<std::size_t>(whole.elements()) * element_bytes <= kMostStageBytes ? taps : 1;
-  for (Index tap = 0; tap < taps; tap += step)
-    job.groups.push_back(
-        {PixelStage(part, job.cut, tap, tap + step, part.channels, PixelStage::Place::anywhere), {}, {}});
-  for (std::size_t index = 0; index < job.set.phases.size(); ++index) {
-    const Phase& phase = job.set.phases[index];
-    for (TapGroup& group : job.groups) {
-      const Index first = std::max(phase.first_tap, group.stage.first_tap());
-      const Index stop = std::min(phase.stop_tap, group.stage.stop_tap());
-      if (first < stop)
-        group.phases.push_back({index, cut_depth(group.stage.segments(part, part.channels, first, stop), part.channels,
-                                                 (first - phase.first_tap) * part.channels, group.offsets)});
-    }
-    if (phase.part.taps.empty()) job.groups.front().phases.push_back({index, {{0, 0, 0, 0}}});
-  }
-}
-
-// Tells every piece which taps it is of.
-void name_taps(Job& job) {
-  const Index channels = job.part().channels;
-  std::vector<TapSet> seen(job.set.phases.size(), 0);
-  for (TapGroup& group : job.groups)
-    for (PhasePieces& phase : group.phases)
-      for (Piece& piece : phase.pieces) {
-        const Index stop = piece.depth + piece.segments * piece.length;
-        if (stop > piece.depth) piece.taps = 0;
-        for (Index tap = piece.depth / channels; tap * channels < stop; ++tap) piece.taps |= tap_set(tap);
-        piece.earlier = seen[phase.phase];
-        seen[phase.phase] |= piece.taps;
-      }
-}
-
-// Looking which taps reach only padding pays where they have many channels.
-bool has_padding_to_skip(const Correlation& part) {
-  constexpr Index kLeastChannels = 64;
-  return part.channels >= kLeastChannels && reaches_out(part, {0, 0, 0}, part.target.extent);
-}
-
-Packing task_packing(const Job& job, std::size_t element_bytes) {
-  const Correlation& part = job.part();
-  if (part.weight_row_stride == 1 || part.weight_channel_stride == 1) return Packing::pieces;
-  const Index elements = job.tile_columns() * chunk_elements(part);
-  const bool fits = static_cast<std::size_t>(elements) * element_bytes <= kMostChunkBytes;
-  return fits && job.groups.size() == 1 ? Packing::chunks : Packing::ahead;
-}
-
-template <class T>
-Job make_job(PhaseSet phases, const ConvKernels<T>& kernels, bool keeps_packed, int threads) {
-  const OutputTiles tiles(phases.common.rows, kernels.lanes, kernels.output_vectors);
-  const PixelCut cut = make_cut(phases, tiles, sizeof(T));
-  Job job{std::move(phases), cut, tiles, {}, false, Packing::ahead, false, 0, 0, 0, 0, {}};
-  job.is_direct = writes_in_place(job.part(), kernels.lanes);
-  job.skips_padding = has_padding_to_skip(job.part());
-  const Index tile_elements = job.set.most_targets(job.cut) * job.tile_columns();
-  const Index most_tiles = std::min<Index>(kMostBlockColumns / job.tile_columns(),
-                                           static_cast<Index>(kMostResultBytes / sizeof(T)) / tile_elements);
-  job.block_tiles = job.is_direct ? job.tiles.tiles : std::max<Index>(1, most_tiles);
-  const Index other_tasks = std::max<Index>(1, job.part().groups * job.cut.boxes());
-  const Index cuts = std::min(job.tiles.tiles, ceil_divide(3 * static_cast<Index>(threads), other_tasks));
-  job.task_tiles = ceil_divide(job.tiles.tiles, cuts);
-  job.tile_tasks = ceil_divide(job.tiles.tiles, job.task_tiles);
-  add_tap_groups(job, sizeof(T));
-  name_taps(job);
-  if (!keeps_packed && job.cut.boxes() <= kFewBoxes) job.packing = task_packing(job, sizeof(T));
-  return job;
-}
+constexpr Index kRepeats = 2 * kMostTileRows;  // of the last pixel, for a partial tile and the one that it looks at
 
 template <class T>
 struct Scratch {
@@ -185,12 +20,13 @@ struct Scratch {
   T** targets;
   T* stage;
   T* result;
-  T* weights;             // of one tile and piece
+  T* weights;             // of one tile: a piece, or some channels of all taps
   TapSet *reached, *met;  // taps that reach the source from each position of a box, and from some pixel of each tile
+  bool* has_begun;        // tiles whose targets hold a sum
 
-  static std::size_t carve(Carver carver, const std::vector<Job>& jobs, Scratch& scratch) {
+  static std::size_t carve(Carver carver, const std::vector<PixelJob>& jobs, Scratch& scratch) {
     Index pixels = 0, stage = 0, result = 0, weights = 0, positions = 0;
-    for (const Job& job : jobs) {
+    for (const PixelJob& job : jobs) {
       pixels = std::max(pixels, job.cut.most_pixels() + kRepeats);
       stage = std::max(stage, job.stage_elements());
       result = std::max(result, job.result_elements());
@@ -204,6 +40,7 @@ struct Scratch {
     scratch.weights = carver.take<T>(weights);
     scratch.reached = carver.take<TapSet>(positions);
     scratch.met = carver.take<TapSet>(pixels);
+    scratch.has_begun = carver.take<bool>(pixels);
     return carver.used();
   }
 };
@@ -215,29 +52,10 @@ struct Weights {
   Index group;
 };
 
-// Those of a phase in a box, and whether some of their taps reach out of the source.
-struct BoxPixels {
-  Index count, images;
-  bool reach_out;
-};
-
-// What each tile of `rows` pixels has to sum: all taps, or those that reach the source from one of them. Where none
-// does, all: the targets become the bias.
-template <class T>
-void find_met(const BoxPixels& pixels, Index rows, const Scratch<T>& scratch) noexcept {
-  for (Index pixel = 0, tile = 0; pixel < pixels.count; pixel += rows, ++tile) {
-    const Index stop = std::min(pixel + rows, pixels.count);
-    TapSet taps = 0;
-    for (Index position = pixel / pixels.images; position * pixels.images < stop; ++position)
-      taps |= scratch.reached[position];
-    scratch.met[tile] = taps == 0 ? kAllTaps : taps;
-  }
-}
-
 // Where the weights of a piece begin, in rows of a tile; packed before, or now.
 template <class T>
-Index place_weights(const Job& job, const ConvKernels<T>& kernels, const Correlation& part, const T* weight, Index tile,
-                    const Piece& piece, T* packed) noexcept {
+Index place_weights(const PixelJob& job, const ConvKernels<T>& kernels, const Correlation& part, const T* weight,
+                    Index tile, const Piece& piece, T* packed) noexcept {
   if (job.packing == Packing::ahead) return piece.depth;
   if (job.packing == Packing::pieces) {
     pack_output_depth(part, job.tiles, kernels, weight, tile, piece.depth, piece.depth + piece.segments * piece.length,
@@ -251,10 +69,14 @@ Index place_weights(const Job& job, const ConvKernels<T>& kernels, const Correla
   return piece.depth / part.channels * channels + piece.depth % part.channels - first;
 }
 
+bool skips_some(const Piece& piece, const TapSet* met, Index tiles) noexcept {
+  return std::any_of(met, met + tiles, [&](TapSet taps) { return (taps & piece.taps) == 0; });
+}
+
 // All pixels of a box and all pieces of one phase, for one tile of output channels. `base`: channel that the first
 // column of the targets is.
 template <class T>
-void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup& group, const PhasePieces& phase,
+void multiply_tile(const PixelJob& job, const ConvKernels<T>& kernels, const TapGroup& group, const PhasePieces& phase,
                    const Weights<T>& weights, Index tile, Index base, const BoxPixels& pixels,
                    const Scratch<T>& scratch) noexcept {
   const Correlation& part = job.set.phases[phase.phase].part;
@@ -269,17 +91,21 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
   call.column = job.tiles.first_column(tile) - base;
   call.last_column = job.tiles.column(job.tiles.first_vector(tile + 1) - 1) - base;
   const T* bias = weights.bias + job.tiles.packed_offset(tile, 1);
-  if (pixels.reach_out) find_met(pixels, rows, scratch);
-  else std::fill_n(scratch.met, ceil_divide(pixels.count, rows), kAllTaps);
+  const Index tiles = ceil_divide(pixels.count, rows);
+  if (pixels.reach_out) find_met(pixels, rows, scratch.reached, scratch.met);
+  else std::fill_n(scratch.met, tiles, kAllTaps);
+  std::fill_n(scratch.has_begun, tiles, phase.pieces.front().depth > 0);
   for (const Piece& piece : phase.pieces) {
     call.offsets = group.offsets.data() + piece.first_segment;
     call.segments = piece.segments;
     call.length = piece.length;
     call.weights = packed + place_weights(job, kernels, part, weights.weight, tile, piece, scratch.weights) * width;
-    const TapSet* met = scratch.met;
-    for (Index pixel = 0; pixel < pixels.count; pixel += rows, ++met) {
-      if ((*met & piece.taps) == 0) continue;
-      call.start = (*met & piece.earlier) == 0 ? bias : nullptr;
+    const bool may_skip =
+        skips_some(piece, scratch.met, tiles) && are_finite(call.weights, piece.segments * piece.length * width);
+    for (Index pixel = 0, next = 0; pixel < pixels.count; pixel += rows, ++next) {
+      if (may_skip && (scratch.met[next] & piece.taps) == 0) continue;
+      call.start = scratch.has_begun[next] ? nullptr : bias;
+      scratch.has_begun[next] = true;
       call.pixels = scratch.pixels + pixel;
       call.targets = scratch.targets + pixel;
       kernels.pixel_tile[vectors - 1](call);
@@ -289,7 +115,7 @@ void multiply_tile(const Job& job, const ConvKernels<T>& kernels, const TapGroup
 
 // The address of each target of a phase: in the array itself, or among the results of the box.
 template <class T>
-void locate_targets(const Job& job, const Phase& phase, const PixelBox& box, T* target,
+void locate_targets(const PixelJob& job, const Phase& phase, const PixelBox& box, T* target,
                     const Scratch<T>& scratch) noexcept {
   const PixelBox own = phase.clipped(box), whole = job.set.targets(box);
   Grid grid = job.set.target;
@@ -312,8 +138,8 @@ void locate_targets(const Job& job, const Phase& phase, const PixelBox& box, T* 
 
 // Moves result[target][column] to the targets.
 template <class T>
-void store_result(const Job& job, const ConvKernels<T>& kernels, const PixelBox& box, const T* result, Index columns,
-                  T* target) noexcept {
+void store_result(const PixelJob& job, const ConvKernels<T>& kernels, const PixelBox& box, const T* result,
+                  Index columns, T* target) noexcept {
   const Grid& grid = job.set.target;
   const Index pitch = job.result_columns();
   for_each_target_run(grid, job.set.targets(box), target, [&](T* run, Index first, Index count) {
@@ -328,7 +154,7 @@ void repeat_last(T* values, Index count) noexcept {
 
 // Tiles [first, stop) of a box, whose source `scratch.stage` holds, and from one group of taps.
 template <class T>
-void multiply_group(const Job& job, const ConvKernels<T>& kernels, const TapGroup& group, const PixelBox& box,
+void multiply_group(const PixelJob& job, const ConvKernels<T>& kernels, const TapGroup& group, const PixelBox& box,
                     const T* source, const Weights<T>& weights, T* target, Index first, Index stop,
                     const Scratch<T>& scratch) noexcept {
   const Index base = job.is_direct ? 0 : job.tiles.first_column(first);
@@ -349,8 +175,8 @@ void multiply_group(const Job& job, const ConvKernels<T>& kernels, const TapGrou
 }
 
 template <class T>
-void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, Weights<T> weights, T* target, Index task,
-              const Scratch<T>& scratch) noexcept {
+void run_task(const PixelJob& job, const ConvKernels<T>& kernels, const T* source, Weights<T> weights, T* target,
+              Index task, const Scratch<T>& scratch) noexcept {
   const Correlation& part = job.part();
   const PixelBox box = job.cut.box(part, task % job.cut.boxes());
   const Index first_tile = task / job.cut.boxes() % job.tile_tasks * job.task_tiles;
@@ -377,13 +203,13 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, We
 
 // Phases become one job, other correlations one each.
 template <class T>
-std::vector<Job> make_jobs(const std::vector<Correlation>& parts, const ConvKernels<T>& kernels, bool keeps_packed,
-                           int threads, Index& packed_elements, Index& tasks) {
-  std::vector<Job> jobs;
+std::vector<PixelJob> make_jobs(const std::vector<Correlation>& parts, const ConvKernels<T>& kernels, bool keeps_packed,
+                                int threads, Index& packed_elements, Index& tasks) {
+  std::vector<PixelJob> jobs;
   const std::size_t step = parts.front().is_phase() ? parts.size() : 1;
   for (std::size_t first = 0; first < parts.size(); first += step) {
-    jobs.push_back(make_job(PhaseSet(&parts[first], &parts[first] + step), kernels, keeps_packed, threads));
-    Job& job = jobs.back();
+    jobs.push_back(make_pixel_job(PhaseSet(&parts[first], &parts[first] + step), kernels, keeps_packed, threads));
+    PixelJob& job = jobs.back();
     job.first_task = tasks;
     tasks += job.tasks();
     for (const Phase& phase : job.set.phases) {
@@ -395,8 +221,9 @@ std::vector<Job> make_jobs(const std::vector<Correlation>& parts, const ConvKern
 }
 
 template <class T>
-void pack_phases(const std::vector<Job>& jobs, const ConvKernels<T>& kernels, const T* weight, T* packed, int threads) {
-  for (const Job& job : jobs)
+void pack_phases(const std::vector<PixelJob>& jobs, const ConvKernels<T>& kernels, const T* weight, T* packed,
+                 int threads) {
+  for (const PixelJob& job : jobs)
     for (std::size_t i = 0; job.packing == Packing::ahead && i < job.set.phases.size(); ++i)
       pack_output_tiles(job.set.phases[i].part, job.tiles, kernels, weight, packed + job.packed_offsets[i], threads);
 }
@@ -415,7 +242,8 @@ bool pixel_tiles_accept(const Correlation& part) {
   if (part.is_channels_last() && fills_vectors) return true;
   if (part.channels <= kFewChannels || part.target.axis_stride[2] != part.target_step[2]) return false;
   if (part.is_phase()) return fills_vectors;
-  return part.taps.size() > 1 || (part.rows * part.channels >= kManyWeights && part.pixels() <= kFewBoxes * kPixels);
+  return part.taps.size() > 1 ||
+         (part.rows * part.channels >= kManyWeights && part.pixels() <= kFewPixelBoxes * kBoxPixels);
 }
 
 template <class T>
@@ -425,7 +253,7 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
   const int threads = num_threads > 0 ? num_threads : default_threads();
   PackedWeights<T> packed(PackedForm::pixel_tiles, kernels, parts, weight);
   Index packed_elements = 0, tasks = 0, work = 0;
-  const std::vector<Job> jobs = make_jobs(parts, kernels, packed.are_kept(), threads, packed_elements, tasks);
+  const std::vector<PixelJob> jobs = make_jobs(parts, kernels, packed.are_kept(), threads, packed_elements, tasks);
   for (const Correlation& part : parts) work += part.groups * part.rows * (part.depth() + 16) * part.pixels() / 16;
   if (tasks == 0) return;
   packed.pack(packed_elements, [&](T* memory) { pack_phases(jobs, kernels, weight, memory, threads); });
@@ -442,7 +270,7 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
   parallel_for(tasks, workers, [&](Index task, int worker) {
     Scratch<T> scratch;
     Scratch<T>::carve(Carver(memory.of(worker)), jobs, scratch);
-    const Job& job = job_of(jobs, task);
+    const PixelJob& job = job_of(jobs, task);
     run_task(job, kernels, source, Weights<T>{packed.data(), weight, packed_bias, 0}, target, task - job.first_task,
              scratch);
   });

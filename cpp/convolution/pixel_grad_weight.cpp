@@ -18,6 +18,7 @@ constexpr Index kDepthChunk = 128;  // pixels summed in registers; their gradien
 constexpr Index kMostRows = 480;    // taps * input channels of a task
 constexpr Index kMostOutputs = 256;
 constexpr std::size_t kMostStageBytes = 1 << 20;
+constexpr std::size_t kMostOwnBytes = 1 << 20;  // of a task's sums: half of a second-level cache
 
 // How the sums are cut into tasks: a block of input channels with all taps (or one, where they reach far) meets a block
 // of output channels.
@@ -69,7 +70,8 @@ Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels) {
     cut.stages.emplace_back(part, cut.pixels, tap, tap + step, cut.channel_block, PixelStage::Place::scratch);
   cut.boxes_per_slice = cut.sums.slice(cut.pixels.boxes(), part.groups * cut.group_tasks());
   cut.is_direct = cut.sums.slices == 1 && part.weight_row_stride == 1 && part.rows % kernels.lanes == 0;
-  cut.is_own = cut.sums.slices == 1 && cut.stages.size() == 1 && !cut.is_direct;
+  const std::size_t own_bytes = static_cast<std::size_t>(taps * cut.channel_block * cut.output_block) * sizeof(T);
+  cut.is_own = cut.sums.slices == 1 && cut.stages.size() == 1 && !cut.is_direct && own_bytes <= kMostOwnBytes;
   return cut;
 }
 
@@ -200,8 +202,15 @@ template <class T>
 void write_own(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const Task& task,
                const Scratch<T>& scratch, T* grad_weight) noexcept {
   const Index outputs = std::min(cut.output_block, part.rows - task.output);
-  const SumBlock<T> block{scratch.sums, cut.pitch(part), task.tap_rows, 1,      0,
-                          task.channel, task.channels,   task.output,   outputs};
+  SumBlock<T> block{};
+  block.sums = scratch.sums;
+  block.pitch = cut.pitch(part);
+  block.tap_rows = task.tap_rows;
+  block.slices = 1;
+  block.channel = task.channel;
+  block.channels = task.channels;
+  block.output = task.output;
+  block.outputs = outputs;
   write_block(part, kernels, block, scratch.gathered, grad_weight + task.group * part.weight_group_stride);
 }
 

@@ -11,6 +11,7 @@ namespace convpool {
 // Products summed in a register before they are added to the target: bounds the rounding error, and the weights of a
 // tile and chunk lie in the first-level cache.
 constexpr Index kDepthChunk = 128;
+
 // A set of taps, by their number in a phase; several share a bit where there are many.
 using TapSet = std::uint64_t;
 constexpr TapSet kAllTaps = ~TapSet{0};
@@ -20,7 +21,7 @@ inline TapSet tap_set(Index tap) noexcept { return TapSet{1} << tap % 64; }
 // Part of the depth that one call of a tile sums: `segments` runs of `length` elements.
 struct Piece {
   Index first_segment, segments, length, depth;
-  TapSet taps = kAllTaps, earlier = 0;  // that it is of, and those of the pieces in front of it
+  TapSet taps = kAllTaps;  // that it is of
 };
 
 // Channels whose products one piece sums: all, or an even part of them; and their weights of all taps.
@@ -37,5 +38,19 @@ bool reaches_out(const Correlation& part, const Index (&first)[kAxes], const Ind
 
 // Which taps of a phase reach the source from each position of a box.
 void find_reached(const Correlation& part, const PixelBox& box, TapSet* reached) noexcept;
+
+// The pixels of a phase in a box, and whether some of their taps reach out of the source.
+struct BoxPixels {
+  Index count, images;
+  bool reach_out;
+};
+
+// What each tile of `rows` pixels has to sum: all taps, or those that reach the source from one of them. Where none
+// does, all: the targets become the bias.
+void find_met(const BoxPixels& pixels, Index rows, const TapSet* reached, TapSet* met) noexcept;
+
+// Padding is zeros that take part: only beside weights that are finite may they be left out.
+template <class T>
+bool are_finite(const T* weights, Index count) noexcept;
 
 }  // namespace convpool

@@ -80,15 +80,15 @@ void write_weights(const Correlation& part, const ConvKernels<T>& kernels, const
   const Workspace memory(workers, static_cast<std::size_t>(write_elements(part)) * sizeof(T));
   parallel_for(part.groups * pieces, workers, [&](Index task, int worker) {
     const Index group = task / pieces, output = task % pieces * kWriteOutputs;
-    const SumBlock<T> block{sums + group * layout.group_elements() + output,
-                            layout.pitch,
-                            part.channels,
-                            layout.slices,
-                            layout.slice_elements(),
-                            0,
-                            part.channels,
-                            output,
-                            std::min(kWriteOutputs, part.rows - output)};
+    SumBlock<T> block{};
+    block.sums = sums + group * layout.group_elements() + output;
+    block.pitch = layout.pitch;
+    block.tap_rows = part.channels;
+    block.slices = layout.slices;
+    block.slice_elements = layout.slice_elements();
+    block.channels = part.channels;
+    block.output = output;
+    block.outputs = std::min(kWriteOutputs, part.rows - output);
     write_block(part, kernels, block, reinterpret_cast<T*>(memory.of(worker)),
                 grad_weight + group * part.weight_group_stride);
   });

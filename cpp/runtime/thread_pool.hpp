@@ -44,8 +44,8 @@ class ThreadPool {
   };
   static constexpr int kMostShares = 32;
 
-  // Every worker has a share that it begins with, the same one in every call with as many tasks: its cache may still
-  // hold what the last call left there. Who is done helps the others.
+  // Every worker has a share that it begins with. With two, the same thread has the same one in every call with as many
+  // tasks: its cache may still hold what the last call left there. Who is done helps the others.
   struct Job {
     TaskFunction function;
     void* context;

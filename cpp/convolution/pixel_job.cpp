@@ -1,0 +1,117 @@
+#include "convolution/pixel_job.hpp"
+
+namespace convpool {
+
+namespace {
+
+constexpr Index kManyPixels = 512;  // where the weights do not lie in the second-level cache
+constexpr std::size_t kManyWeightBytes = 1 << 20;
+constexpr std::size_t kMostStageBytes = 1280 << 10;
+constexpr Index kMostBlockColumns = 256;  // output channels of a result that is not written in place
+constexpr std::size_t kMostResultBytes = 512 << 10;
+constexpr std::size_t kMostChunkBytes = 512 << 10;
+constexpr Index kMostPixelRows = kMostTileRows;
+
+Index stage_elements(const Correlation& part, Index wanted) {
+  return PixelStage(part, PixelCut(part, wanted), 0, static_cast<Index>(part.taps.size()), part.channels,
+                    PixelStage::Place::anywhere)
+      .elements();
+}
+
+// Writing whole vectors of channels needs no other order of elements, nor room for the lanes of others.
+bool writes_in_place(const Correlation& part, Index lanes) {
+  return part.target.channel_stride == 1 && part.rows >= lanes;
+}
+
+// The box whose stage and results fit their bounds; at least a few pixels, which taps that reach far may exceed.
+PixelCut make_cut(const PhaseSet& set, const OutputTiles& tiles, std::size_t element_bytes) {
+  const Correlation& part = set.common;
+  const auto exceeds = [&](Index elements, std::size_t bytes) {
+    return static_cast<std::size_t>(elements) * element_bytes > bytes;
+  };
+  const Index tile_columns =
+      writes_in_place(part, tiles.lanes) ? 0 : ceil_divide(tiles.vectors, tiles.tiles) * tiles.lanes;
+  Index wanted = exceeds(part.rows * part.depth(), kManyWeightBytes) ? kManyPixels : kBoxPixels;
+  while (wanted > kMostPixelRows &&
+         (exceeds(stage_elements(part, wanted), kMostStageBytes) ||
+          exceeds(set.most_targets(PixelCut(part, wanted)) * tile_columns, kMostResultBytes)))
+    wanted /= 2;
+  return PixelCut(part, wanted);
+}
+
+// Stages all taps together, or one by one where they reach far, and cuts the depth of each phase. A phase without taps
+// has one piece of nothing, which leaves the bias.
+void add_tap_groups(PixelJob& job, std::size_t element_bytes) {
+  const Correlation& part = job.part();
+  const Index taps = static_cast<Index>(part.taps.size());
+  const PixelStage whole(part, job.cut, 0, taps, part.channels, PixelStage::Place::anywhere);
+  const Index step = static_cast<std::size_t>(whole.elements()) * element_bytes <= kMostStageBytes ? taps : 1;
+  for (Index tap = 0; tap < taps; tap += step)
+    job.groups.push_back(
+        {PixelStage(part, job.cut, tap, tap + step, part.channels, PixelStage::Place::anywhere), {}, {}});
+  for (std::size_t index = 0; index < job.set.phases.size(); ++index) {
+    const Phase& phase = job.set.phases[index];
+    for (TapGroup& group : job.groups) {
+      const Index first = std::max(phase.first_tap, group.stage.first_tap());
+      const Index stop = std::min(phase.stop_tap, group.stage.stop_tap());
+      if (first < stop)
+        group.phases.push_back({index, cut_depth(group.stage.segments(part, part.channels, first, stop), part.channels,
+                                                 (first - phase.first_tap) * part.channels, group.offsets)});
+    }
+    if (phase.part.taps.empty()) job.groups.front().phases.push_back({index, {{0, 0, 0, 0}}});
+  }
+}
+
+// Tells every piece which taps it is of.
+void name_taps(PixelJob& job) {
+  const Index channels = job.part().channels;
+  for (TapGroup& group : job.groups)
+    for (PhasePieces& phase : group.phases)
+      for (Piece& piece : phase.pieces) {
+        const Index stop = piece.depth + piece.segments * piece.length;
+        if (stop > piece.depth) piece.taps = 0;
+        for (Index tap = piece.depth / channels; tap * channels < stop; ++tap) piece.taps |= tap_set(tap);
+      }
+}
+
+// Looking which taps reach only padding pays where they have many channels.
+bool has_padding_to_skip(const Correlation& part) {
+  constexpr Index kLeastChannels = 64;
+  return part.channels >= kLeastChannels && reaches_out(part, {0, 0, 0}, part.target.extent);
+}
+
+Packing task_packing(const PixelJob& job, std::size_t element_bytes) {
+  const Correlation& part = job.part();
+  if (part.weight_row_stride == 1 || part.weight_channel_stride == 1) return Packing::pieces;
+  const Index elements = job.tile_columns() * chunk_elements(part);
+  const bool fits = static_cast<std::size_t>(elements) * element_bytes <= kMostChunkBytes;
+  return fits && job.groups.size() == 1 ? Packing::chunks : Packing::ahead;
+}
+
+}  // namespace
+
+template <class T>
+PixelJob make_pixel_job(PhaseSet phases, const ConvKernels<T>& kernels, bool keeps_packed, int threads) {
+  const OutputTiles tiles(phases.common.rows, kernels.lanes, kernels.output_vectors);
+  const PixelCut cut = make_cut(phases, tiles, sizeof(T));
+  PixelJob job{std::move(phases), cut, tiles, {}, false, Packing::ahead, false, 0, 0, 0, 0, {}};
+  job.is_direct = writes_in_place(job.part(), kernels.lanes);
+  const Index tile_results = job.set.most_targets(job.cut) * job.tile_columns();
+  const Index most_tiles = std::min<Index>(kMostBlockColumns / job.tile_columns(),
+                                           static_cast<Index>(kMostResultBytes / sizeof(T)) / tile_results);
+  job.block_tiles = job.is_direct ? job.tiles.tiles : std::max<Index>(1, most_tiles);
+  const Index other_tasks = std::max<Index>(1, job.part().groups * job.cut.boxes());
+  const Index cuts = std::min(job.tiles.tiles, ceil_divide(3 * static_cast<Index>(threads), other_tasks));
+  job.task_tiles = ceil_divide(job.tiles.tiles, cuts);
+  job.tile_tasks = ceil_divide(job.tiles.tiles, job.task_tiles);
+  add_tap_groups(job, sizeof(T));
+  name_taps(job);
+  job.skips_padding = job.groups.size() == 1 && has_padding_to_skip(job.part());
+  if (!keeps_packed && job.cut.boxes() <= kFewPixelBoxes) job.packing = task_packing(job, sizeof(T));
+  return job;
+}
+
+template PixelJob make_pixel_job(PhaseSet, const ConvKernels<float>&, bool, int);
+template PixelJob make_pixel_job(PhaseSet, const ConvKernels<double>&, bool, int);
+
+}  // namespace convpool
