@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "convolution/job_list.hpp"
 #include "convolution/packed_weights.hpp"
@@ -69,6 +70,13 @@ Index place_weights(const PixelJob& job, const ConvKernels<T>& kernels, const Co
   return piece.depth / part.channels * channels + piece.depth % part.channels - first;
 }
 
+// Padding is zeros that take part: they may be left out only where no weight is infinite or NaN. A sum that overflows
+// only makes the tiles multiply them.
+template <class T>
+bool has_finite_sum(const ConvKernels<T>& kernels, const T* weights, Index count) noexcept {
+  return std::isfinite(kernels.sum_run(weights, count));
+}
+
 bool skips_some(const Piece& piece, const TapSet* met, Index tiles) noexcept {
   return std::any_of(met, met + tiles, [&](TapSet taps) { return (taps & piece.taps) == 0; });
 }
@@ -100,8 +108,8 @@ void multiply_tile(const PixelJob& job, const ConvKernels<T>& kernels, const Tap
     call.segments = piece.segments;
     call.length = piece.length;
     call.weights = packed + place_weights(job, kernels, part, weights.weight, tile, piece, scratch.weights) * width;
-    const bool may_skip =
-        skips_some(piece, scratch.met, tiles) && are_finite(call.weights, piece.segments * piece.length * width);
+    const bool may_skip = skips_some(piece, scratch.met, tiles) &&
+                          has_finite_sum(kernels, call.weights, piece.segments * piece.length * width);
     for (Index pixel = 0, next = 0; pixel < pixels.count; pixel += rows, ++next) {
       if (may_skip && (scratch.met[next] & piece.taps) == 0) continue;
       call.start = scratch.has_begun[next] ? nullptr : bias;

@@ -1,9 +1,6 @@
 #include "convolution/pixel_pieces.hpp"
 
 #include <algorithm>
-#include <cstring>
-#include <limits>
-#include <type_traits>
 
 namespace convpool {
 
@@ -75,22 +72,5 @@ void find_met(const BoxPixels& pixels, Index rows, const TapSet* reached, TapSet
     met[tile] = taps == 0 ? kAllTaps : taps;
   }
 }
-
-template <class T>
-bool are_finite(const T* weights, Index count) noexcept {
-  using Bits = std::conditional_t<sizeof(T) == sizeof(std::uint32_t), std::uint32_t, std::uint64_t>;
-  const T infinity = std::numeric_limits<T>::infinity();
-  Bits exponent, found = 0;
-  std::memcpy(&exponent, &infinity, sizeof(T));
-  for (Index i = 0; i < count; ++i) {
-    Bits bits;
-    std::memcpy(&bits, weights + i, sizeof(T));
-    found |= (bits & exponent) == exponent ? 1 : 0;
-  }
-  return found == 0;
-}
-
-template bool are_finite(const float*, Index) noexcept;
-template bool are_finite(const double*, Index) noexcept;
 
 }  // namespace convpool

@@ -49,8 +49,4 @@ struct BoxPixels {
 // does, all: the targets become the bias.
 void find_met(const BoxPixels& pixels, Index rows, const TapSet* reached, TapSet* met) noexcept;
 
-// Padding is zeros that take part: only beside weights that are finite may they be left out.
-template <class T>
-bool are_finite(const T* weights, Index count) noexcept;
-
 }  // namespace convpool
