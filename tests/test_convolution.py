@@ -302,9 +302,25 @@ def test_no_scale_is_lost(isa, scale):
     same_numbers(conv(x * factor, w), conv(x, w) * factor)
 
 
-def test_subnormal_results_survive(isa):
-    x, w = np.full((1, 1, 3, 20), 2.0**-80, np.float32), np.full((1, 1, 1, 1), 2.0**-60, np.float32)
+@pytest.mark.parametrize("channels", [1, 128])
+@pytest.mark.parametrize("exponents", [(-80, -60), (-60, -80), (-120, -20), (-20, -120), (-70, -70)])
+def test_subnormal_results_survive(isa, channels, exponents):
+    """Also where a unit that multiplies matrices would take them for zero. One weight is small, then all are."""
+    x, w = (np.zeros(shape, np.float32) for shape in ((1, channels, 30, 20), (channels, channels, 1, 1)))
+    x[:, 0], w[:, 0] = np.float32(2.0) ** exponents[0], np.float32(2.0) ** exponents[1]
     assert (conv(x, w) == np.float32(2.0**-140)).all()
+    gradients = conv_backward(x, x, w[:, :1] * np.eye(channels, dtype=np.float32)[:, :, None, None], padding=0)
+    assert (gradients.input[:, 0] == np.float32(2.0**-140)).all()
+
+
+def test_one_small_value_among_ordinary_ones_is_not_lost(isa):
+    """Some pixels, and some weights, far below the others, in products of matrices of whole boxes."""
+    x, w = oracle.reals((2, 128, 24, 25)), oracle.reals((128, 128, 1, 1), seed=1)
+    x[1, :, 20, 3] *= np.float32(2.0**-90)
+    w[5] *= np.float32(2.0**-30)
+    expected = reference.conv(x.astype(np.float64), w.astype(np.float64))
+    scale = np.abs(reference.conv(np.abs(x).astype(np.float64), np.abs(w).astype(np.float64)))
+    assert (np.abs(conv(x, w) - expected) <= 1e-5 * scale).all()
 
 
 # ---- NaN and infinity ----------------------------------------------------------------------------------------------
@@ -326,6 +342,8 @@ NAN_SHAPES = [
         "regular_wide",
         "common_factor_wide",
         "line_wide",
+        "matrices",
+        "matrices_strided",
     }
 ]
 each_nan_shape = pytest.mark.parametrize("shape", NAN_SHAPES, ids=names(NAN_SHAPES))
@@ -387,6 +405,23 @@ def test_special_weights_forward_as_the_reference(isa, padding, value):
     x, w = np.ones((1, 2, 5, 6)), np.ones((3, 2, 3, 3))
     w[1, 0, 0, 2] = value
     np.testing.assert_array_equal(conv(x, w, padding=padding), reference.conv(x, w, padding=padding))
+
+
+@each_layout
+@pytest.mark.parametrize("place", ["input", "weight", "gradient"])
+@pytest.mark.parametrize("value", [*SPECIAL, 3.4e38, 1e-44])
+def test_values_that_matrices_cannot_multiply(isa, layout, place, value):
+    """They are found wherever they stand; the result is that of sums of float32."""
+    x, w, g = np.ones((2, 128, 18, 15)), np.ones((128, 128, 1, 1)), np.ones((2, 128, 18, 15))
+    {"input": x, "weight": w, "gradient": g}[place][1, 70] = value
+    arrays = [image_to(g, layout), image_to(x, layout), weight_to(w, layout)]
+    actual = conv_backward(*(each.astype(np.float32) for each in arrays), layout=layout)
+    with np.errstate(all="ignore"):
+        expected = [each.astype(np.float32) for each in reference.conv_backward(*arrays, layout=layout)]
+        output = reference.conv(*arrays[1:], layout=layout).astype(np.float32)
+    np.testing.assert_allclose(conv(*(each.astype(np.float32) for each in arrays[1:]), layout=layout), output, 1e-6)
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(one, other, 1e-6)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -1,6 +1,7 @@
 """The kernel that should run does: the algorithm of every layer that the benchmark names, in every pass and layout.
 
-A row that changes is a decision: run `python tests/test_plan.py` and put what it prints into EXPECTED.
+A row that changes is a decision: run `python tests/test_plan.py` with CONVPOOL_ISA=avx512 and put what it prints into
+EXPECTED, and what differs without the variable on a processor with AMX into EXPECTED_WITH_AMX.
 """
 
 from __future__ import annotations
@@ -106,6 +107,17 @@ tiny_max2x2@8: direct scatter | direct scatter
 tiny_avg2x2@8: direct direct | direct direct
 """
 
+# What products of matrices change.
+EXPECTED_WITH_AMX = """
+resnet_3x3s2_128@56: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
+resnet_1x1_1024-256@14: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
+resnet_1x1_512-2048@7: bf16x6 bf16x6 plane_tiles | bf16x6 bf16x6 pixel_tiles
+resnet_1x1s2_256-512@56: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
+dcgan_up4x4s2_256-128@16: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
+unet_up2x2s2_128-64@56: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
+wav2vec_3s2_512: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
+"""
+
 
 def layers():
     """All layers of the benchmark; without its sources beside the tests there are none."""
@@ -165,8 +177,9 @@ def row(name):
     return " | ".join(" ".join(SHORT.get(each, each) for each in line) for line in found)
 
 
-def expected():
-    return dict(line.split(": ") for line in EXPECTED.strip().splitlines())
+def expected(kernels="avx512"):
+    lines = EXPECTED + (EXPECTED_WITH_AMX if kernels == "amx" else "")
+    return dict(line.split(": ") for line in lines.split("\n") if line)
 
 
 @pytest.mark.parametrize("name", BENCH)
@@ -175,14 +188,14 @@ def test_no_layer_falls_back_to_plain_loops(isa, name):
     assert ("reference" in found) == (isa == "reference"), found
 
 
-@pytest.mark.parametrize("kernels", sorted({"avx2", "avx512"} & set(_core.available_isas())))
+@pytest.mark.parametrize("kernels", sorted({"avx2", "avx512", "amx"} & set(_core.available_isas())))
 @pytest.mark.parametrize("name", BENCH)
 def test_every_layer_has_its_algorithm(name, kernels):
     """The baseline draws some of the lines elsewhere."""
     selected = _core.selected_isa()
     _core.select_isa(kernels)
     try:
-        assert row(name) == expected().get(name, "no row: see the head of this file")
+        assert row(name) == expected(kernels).get(name, "no row: see the head of this file")
     finally:
         _core.select_isa(selected)
 

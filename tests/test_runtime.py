@@ -230,7 +230,7 @@ def test_show_config_of_another_mode():
 
 def test_the_best_instruction_set_is_first_and_reference_last():
     isas = _core.available_isas()
-    order = ["avx512", "avx2", "baseline", "reference"]
+    order = ["amx", "avx512", "avx2", "baseline", "reference"]
     assert isas == [name for name in order if name in isas]
     assert isas[-1] == "reference"
     assert output_of("from convpool import _core; print(_core.selected_isa())") == isas[0]
@@ -245,6 +245,7 @@ def test_instruction_sets_are_those_of_the_processor():
     isas = _core.available_isas()
     assert ("avx2" in isas) == ({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"} <= flags)
     assert ("avx512" in isas) == ({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma"} <= flags)
+    assert ("amx" in isas) == ("avx512" in isas and {"amx_tile", "amx_bf16"} <= flags)
 
 
 @pytest.mark.parametrize("name", _core.available_isas())

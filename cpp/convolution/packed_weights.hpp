@@ -18,7 +18,17 @@
 namespace convpool {
 
 // One for each algorithm that packs weights ahead.
-enum class PackedForm : Index { packed_tiles, row_tiles, pixel_tiles, output_lanes, lanes, winograd_f2, winograd_f4 };
+enum class PackedForm : Index {
+  packed_tiles,
+  row_tiles,
+  pixel_tiles,
+  output_lanes,
+  lanes,
+  winograd_f2,
+  winograd_f4,
+  bf16x3,
+  bf16x6
+};
 
 // All that packed weights depend on, the array apart: form, kernels (those of one instruction set and element type) and
 // the taps, channels and strides of the parts.

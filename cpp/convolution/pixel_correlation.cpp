@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "convolution/job_list.hpp"
 #include "convolution/packed_weights.hpp"
-#include "convolution/pixel_job.hpp"
+#include "convolution/pixel_matrix.hpp"
 #include "convolution/pixel_tiles.hpp"
 #include "runtime/interruption.hpp"
+#include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -22,16 +24,18 @@ struct Scratch {
   T* stage;
   T* result;
   T* weights;             // of one tile: a piece, or some channels of all taps
+  MatrixElement* panel;   // of a block of pixels and a piece
   TapSet *reached, *met;  // taps that reach the source from each position of a box, and from some pixel of each tile
   bool* has_begun;        // tiles whose targets hold a sum
 
   static std::size_t carve(Carver carver, const std::vector<PixelJob>& jobs, Scratch& scratch) {
-    Index pixels = 0, stage = 0, result = 0, weights = 0, positions = 0;
+    Index pixels = 0, stage = 0, result = 0, weights = 0, panel = 0, positions = 0;
     for (const PixelJob& job : jobs) {
       pixels = std::max(pixels, job.cut.most_pixels() + kRepeats);
       stage = std::max(stage, job.stage_elements());
       result = std::max(result, job.result_elements());
       weights = std::max(weights, job.tile_elements());
+      panel = std::max(panel, panel_elements(job));
       positions = std::max(positions, job.cut.most_pixels() / job.cut.images());
     }
     scratch.pixels = carver.take<const T*>(pixels);
@@ -39,6 +43,7 @@ struct Scratch {
     scratch.stage = carver.take<T>(stage);
     scratch.result = carver.take<T>(result);
     scratch.weights = carver.take<T>(weights);
+    scratch.panel = carver.take<MatrixElement>(panel);
     scratch.reached = carver.take<TapSet>(positions);
     scratch.met = carver.take<TapSet>(pixels);
     scratch.has_begun = carver.take<bool>(pixels);
@@ -52,23 +57,6 @@ struct Weights {
   const T *packed, *weight, *bias;
   Index group;
 };
-
-// Where the weights of a piece begin, in rows of a tile; packed before, or now.
-template <class T>
-Index place_weights(const PixelJob& job, const ConvKernels<T>& kernels, const Correlation& part, const T* weight,
-                    Index tile, const Piece& piece, T* packed) noexcept {
-  if (job.packing == Packing::ahead) return piece.depth;
-  if (job.packing == Packing::pieces) {
-    pack_output_depth(part, job.tiles, kernels, weight, tile, piece.depth, piece.depth + piece.segments * piece.length,
-                      packed);
-    return 0;
-  }
-  const Index first = piece.depth % part.channels / chunk_channels(part.channels) * chunk_channels(part.channels);
-  const Index channels = std::min(chunk_channels(part.channels), part.channels - first);
-  if (piece.depth == first)  // of the first tap
-    pack_output_chunk(part, job.tiles, kernels, weight, tile, first, first + channels, packed);
-  return piece.depth / part.channels * channels + piece.depth % part.channels - first;
-}
 
 // Padding is zeros that take part: they may be left out only where no weight is infinite or NaN. A sum that overflows
 // only makes the tiles multiply them.
@@ -108,8 +96,8 @@ void multiply_tile(const PixelJob& job, const ConvKernels<T>& kernels, const Tap
     call.segments = piece.segments;
     call.length = piece.length;
     call.weights = packed + place_weights(job, kernels, part, weights.weight, tile, piece, scratch.weights) * width;
-    const bool may_skip = skips_some(piece, scratch.met, tiles) &&
-                          has_finite_sum(kernels, call.weights, piece.segments * piece.length * width);
+    const bool may_skip =
+        skips_some(piece, scratch.met, tiles) && has_finite_sum(kernels, call.weights, piece.elements() * width);
     for (Index pixel = 0, next = 0; pixel < pixels.count; pixel += rows, ++next) {
       if (may_skip && (scratch.met[next] & piece.taps) == 0) continue;
       call.start = scratch.has_begun[next] ? nullptr : bias;
@@ -160,11 +148,27 @@ void repeat_last(T* values, Index count) noexcept {
   std::fill(values + count, values + count + kRepeats, values[count - 1]);
 }
 
-// Tiles [first, stop) of a box, whose source `scratch.stage` holds, and from one group of taps.
+// Tiles [first, stop) by products of matrices; false where some of the values cannot be split.
 template <class T>
-void multiply_group(const PixelJob& job, const ConvKernels<T>& kernels, const TapGroup& group, const PixelBox& box,
-                    const T* source, const Weights<T>& weights, T* target, Index first, Index stop,
+bool multiply_split(const PixelJob& job, const TapGroup& group, const PhasePieces& phase, const Weights<T>& weights,
+                    Index pixels, Index base, Index first, Index stop, const Scratch<T>& scratch) noexcept {
+  if constexpr (std::is_same_v<T, float>) {
+    const float* packed = weights.packed + job.packed_offsets[phase.phase];
+    const MatrixColumns columns = columns_of(job, phase.phase, packed, weights.group);
+    const MatrixPixels box{scratch.pixels, scratch.targets, pixels, base};
+    return columns.least > 0 &&
+           multiply_matrices(job, group, phase, columns, weights.bias, box, first, stop, scratch.panel);
+  }
+  return false;
+}
+
+// Tiles [first, stop) of a box, whose source `scratch.stage` holds, and from one group of taps. Returns whether its
+// pixels were split, if they may be.
+template <class T>
+bool multiply_group(const PixelJob& job, const ConvKernels<T>& kernels, const TapGroup& group, const PixelBox& box,
+                    const T* source, const Weights<T>& weights, T* target, Index first, Index stop, bool may_split,
                     const Scratch<T>& scratch) noexcept {
+  bool were_split = may_split;
   const Index base = job.is_direct ? 0 : job.tiles.first_column(first);
   for (const PhasePieces& pieces : group.phases) {
     const Phase& phase = job.set.phases[pieces.phase];
@@ -177,9 +181,13 @@ void multiply_group(const PixelJob& job, const ConvKernels<T>& kernels, const Ta
     locate_targets(job, phase, box, target, scratch);
     repeat_last(scratch.pixels, pixels.count);
     repeat_last(scratch.targets, pixels.count);
-    for (Index tile = first; tile < stop; ++tile)
+    const bool splits =
+        may_split && multiply_split(job, group, pieces, weights, pixels.count, base, first, stop, scratch);
+    were_split &= splits;
+    for (Index tile = first; tile < stop && !splits; ++tile)
       multiply_tile(job, kernels, group, pieces, weights, tile, base, pixels, scratch);
   }
+  return were_split;
 }
 
 template <class T>
@@ -194,13 +202,19 @@ void run_task(const PixelJob& job, const ConvKernels<T>& kernels, const T* sourc
   weights.weight += weights.group * part.weight_group_stride;
   weights.bias += weights.group * job.tiles.packed_elements(1);
   target += job.set.target_offset + weights.group * part.rows * part.target.channel_stride;
+  const auto multiply = [&](const TapGroup& group, Index first, Index stop, bool is_filled, bool may_split) {
+    if (!is_filled) group.stage.fill(part, kernels, source, part.channels, box, scratch.stage);
+    return multiply_group(job, kernels, group, box, source, weights, target, first, stop, may_split, scratch);
+  };
+  // Sums over several groups of taps cannot begin anew, so all of their pixels are looked at first.
+  bool may_split = job.matrix != nullptr;
+  for (const TapGroup& group : job.groups)
+    if (job.groups.size() > 1 && may_split) may_split = multiply(group, first_tile, first_tile, false, true);
   for (Index block = first_tile; block < stop_tile; block += job.block_tiles) {
     const Index stop = std::min(block + job.block_tiles, stop_tile);
     for (const TapGroup& group : job.groups) {
       if (is_interrupted()) return;
-      if (block == first_tile || job.groups.size() > 1)
-        group.stage.fill(part, kernels, source, part.channels, box, scratch.stage);
-      multiply_group(job, kernels, group, box, source, weights, target, block, stop, scratch);
+      multiply(group, block, stop, block > first_tile && job.groups.size() == 1, may_split);
     }
     const Index column = job.tiles.first_column(block);
     if (!job.is_direct)
@@ -211,18 +225,20 @@ void run_task(const PixelJob& job, const ConvKernels<T>& kernels, const T* sourc
 
 // Phases become one job, other correlations one each.
 template <class T>
-std::vector<PixelJob> make_jobs(const std::vector<Correlation>& parts, const ConvKernels<T>& kernels, bool keeps_packed,
-                                int threads, Index& packed_elements, Index& tasks) {
+std::vector<PixelJob> make_jobs(const std::vector<Correlation>& parts, const ConvKernels<T>& kernels,
+                                const MatrixKernels* matrix, bool keeps_packed, int threads, Index& packed_elements,
+                                Index& tasks) {
   std::vector<PixelJob> jobs;
   const std::size_t step = parts.front().is_phase() ? parts.size() : 1;
   for (std::size_t first = 0; first < parts.size(); first += step) {
-    jobs.push_back(make_pixel_job(PhaseSet(&parts[first], &parts[first] + step), kernels, keeps_packed, threads));
+    const PhaseSet phases(&parts[first], &parts[first] + step);
+    jobs.push_back(make_pixel_job(phases, kernels, matrix, keeps_packed, threads));
     PixelJob& job = jobs.back();
     job.first_task = tasks;
     tasks += job.tasks();
-    for (const Phase& phase : job.set.phases) {
+    for (std::size_t phase = 0; phase < job.set.phases.size(); ++phase) {
       job.packed_offsets.push_back(packed_elements);
-      packed_elements += job.packed_elements(phase);
+      packed_elements += matrix == nullptr ? job.packed_elements(phase) : column_elements(job, phase);
     }
   }
   return jobs;
@@ -232,36 +248,24 @@ template <class T>
 void pack_phases(const std::vector<PixelJob>& jobs, const ConvKernels<T>& kernels, const T* weight, T* packed,
                  int threads) {
   for (const PixelJob& job : jobs)
-    for (std::size_t i = 0; job.packing == Packing::ahead && i < job.set.phases.size(); ++i)
-      pack_output_tiles(job.set.phases[i].part, job.tiles, kernels, weight, packed + job.packed_offsets[i], threads);
-}
-
-}  // namespace
-
-// Channels first, bringing channels together and apart again pays where several taps read the same copy, where several
-// phases make whole rows, or where the weights are much and the pixels few: then each task packs its weights for
-// itself. It does not where there are so few channels that their transposes are mostly empty.
-bool pixel_tiles_accept(const Correlation& part) {
-  constexpr Index kFewChannels = 3, kLeastRows = 8;  // fewer fill no vector of output channels
-  constexpr Index kMostPhases = 256;                 // of which a box has few positions each
-  constexpr Index kManyWeights = 1 << 16;
-  if (phase_count(part) > kMostPhases) return false;
-  const bool fills_vectors = part.rows >= kLeastRows;
-  if (part.is_channels_last() && fills_vectors) return true;
-  if (part.channels <= kFewChannels || part.target.axis_stride[2] != part.target_step[2]) return false;
-  if (part.is_phase()) return fills_vectors;
-  return part.taps.size() > 1 ||
-         (part.rows * part.channels >= kManyWeights && part.pixels() <= kFewPixelBoxes * kBoxPixels);
+    for (std::size_t i = 0; i < job.set.phases.size(); ++i) {
+      T* phase = packed + job.packed_offsets[i];
+      if constexpr (std::is_same_v<T, float>)
+        if (job.matrix != nullptr) pack_columns(job, kernels, i, weight, phase, threads);
+      if (job.packing == Packing::ahead)
+        pack_output_tiles(job.set.phases[i].part, job.tiles, kernels, weight, phase, threads);
+    }
 }
 
 template <class T>
-void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
-                     const T* bias, T* target, int num_threads) {
-  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
+void run(PackedForm form, const ConvKernels<T>& kernels, const MatrixKernels* matrix,
+         const std::vector<Correlation>& parts, const T* source, const T* weight, const T* bias, T* target,
+         int num_threads) {
   const int threads = num_threads > 0 ? num_threads : default_threads();
-  PackedWeights<T> packed(PackedForm::pixel_tiles, kernels, parts, weight);
+  PackedWeights<T> packed(form, kernels, parts, weight);
   Index packed_elements = 0, tasks = 0, work = 0;
-  const std::vector<PixelJob> jobs = make_jobs(parts, kernels, packed.are_kept(), threads, packed_elements, tasks);
+  const std::vector<PixelJob> jobs =
+      make_jobs(parts, kernels, matrix, packed.are_kept(), threads, packed_elements, tasks);
   for (const Correlation& part : parts) work += part.groups * part.rows * (part.depth() + 16) * part.pixels() / 16;
   if (tasks == 0) return;
   packed.pack(packed_elements, [&](T* memory) { pack_phases(jobs, kernels, weight, memory, threads); });
@@ -284,9 +288,59 @@ void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& p
   });
 }
 
+}  // namespace
+
+// Channels first, bringing channels together and apart again pays where several taps read the same copy, where several
+// phases make whole rows, or where the weights are much and the pixels few: then each task packs its weights for
+// itself. It does not where there are so few channels that their transposes are mostly empty.
+bool pixel_tiles_accept(const Correlation& part) {
+  constexpr Index kFewChannels = 3, kLeastRows = 8;  // fewer fill no vector of output channels
+  constexpr Index kMostPhases = 256;                 // of which a box has few positions each
+  constexpr Index kManyWeights = 1 << 16;
+  if (phase_count(part) > kMostPhases) return false;
+  const bool fills_vectors = part.rows >= kLeastRows;
+  if (part.is_channels_last() && fills_vectors) return true;
+  if (part.channels <= kFewChannels || part.target.axis_stride[2] != part.target_step[2]) return false;
+  if (part.is_phase()) return fills_vectors;
+  return part.taps.size() > 1 ||
+         (part.rows * part.channels >= kManyWeights && part.pixels() <= kFewPixelBoxes * kBoxPixels);
+}
+
+// Splitting and adding up have to pay: pixels are split for all rows, sums added to their targets for all of the depth.
+// Phases read pixels that were split together.
+bool matrix_tiles_accept(const Correlation& part) {
+  constexpr Index kLeastRows = 32, kLeastPixels = 128, kMostPhases = 256, kLeastWork = 56, kLeastPhaseWork = 40;
+  const Index work = part.rows * part.depth() / (part.rows + part.depth());
+  return part.rows >= kLeastRows && part.pixels() >= kLeastPixels && phase_count(part) <= kMostPhases &&
+         work >= (part.is_phase() ? kLeastPhaseWork : kLeastWork);
+}
+
+template <class T>
+void run_pixel_tiles(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+                     const T* bias, T* target, int num_threads) {
+  run(PackedForm::pixel_tiles, conv_kernels<T>(*table), nullptr, parts, source, weight, bias, target, num_threads);
+}
+
+// Of float32 only; a template like those of the other algorithms.
+template <class T, int Parts>
+void run_matrix_tiles(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
+                      const T* bias, T* target, int num_threads) {
+  const MatrixSets& sets = *usable_matrices(*table);
+  run(Parts == 2 ? PackedForm::bf16x3 : PackedForm::bf16x6, conv_kernels<T>(*table),
+      Parts == 2 ? &sets.three : &sets.six, parts, source, weight, bias, target, num_threads);
+}
+
 template void run_pixel_tiles(const KernelTable*, const std::vector<Correlation>&, const float*, const float*,
                               const float*, float*, int);
 template void run_pixel_tiles(const KernelTable*, const std::vector<Correlation>&, const double*, const double*,
                               const double*, double*, int);
+template void run_matrix_tiles<float, 2>(const KernelTable*, const std::vector<Correlation>&, const float*,
+                                         const float*, const float*, float*, int);
+template void run_matrix_tiles<double, 2>(const KernelTable*, const std::vector<Correlation>&, const double*,
+                                          const double*, const double*, double*, int);
+template void run_matrix_tiles<float, 3>(const KernelTable*, const std::vector<Correlation>&, const float*,
+                                         const float*, const float*, float*, int);
+template void run_matrix_tiles<double, 3>(const KernelTable*, const std::vector<Correlation>&, const double*,
+                                          const double*, const double*, double*, int);
 
 }  // namespace convpool

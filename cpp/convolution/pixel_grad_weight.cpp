@@ -1,11 +1,14 @@
 // Gradients of the weight: each pixel's channels meet its gradients of the output channels, as outer products
 // that are summed over pixels in registers, then in one buffer per task, or in one of all slices.
 #include <algorithm>
+#include <limits>
+#include <type_traits>
 
 #include "convolution/pixel_stage.hpp"
 #include "convolution/pixel_tiles.hpp"
 #include "convolution/weight_sums.hpp"
 #include "runtime/interruption.hpp"
+#include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -28,8 +31,9 @@ struct Cut {
   std::vector<PixelStage> stages;
   Index channel_block, channel_blocks, output_block, output_blocks;
   Index boxes_per_slice;
-  bool is_direct;  // the weight's sums are made in the gradient itself
-  bool is_own;     // or in memory of the task, which writes them
+  bool is_direct;               // the weight's sums are made in the gradient itself
+  bool is_own;                  // or in memory of the task, which writes them
+  const MatrixKernels* matrix;  // products are of matrices; null: of vectors
 
   Index stage_count() const { return static_cast<Index>(stages.size()); }
   Index group_tasks() const { return stage_count() * channel_blocks * output_blocks; }
@@ -48,10 +52,12 @@ PixelStage whole_stage(const Correlation& part, const PixelCut& cut, Index chann
 }
 
 template <class T>
-Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels) {
+Cut make_cut(const Correlation& part, const ConvKernels<T>& kernels, const MatrixKernels* matrix) {
   Cut cut{};
+  cut.matrix = matrix;
   cut.sums = WeightSums(part, kernels.lanes);
-  const Index taps = static_cast<Index>(part.taps.size()), rows = kernels.gradient_rows;
+  const Index taps = static_cast<Index>(part.taps.size());
+  const Index rows = matrix == nullptr ? kernels.gradient_rows : kMatrixRows;
   const Index tiles = ceil_divide(part.channels, rows);  // of input channels
   const Index most_tiles = std::max<Index>(1, kMostRows / taps / rows);
   cut.channel_block = std::min(part.channels, ceil_divide(tiles, ceil_divide(tiles, most_tiles)) * rows);
@@ -80,7 +86,9 @@ struct Scratch {
   const T** pixels;
   T* stage;
   T* gradients;
-  T *sums, *gathered;  // where they are the task's own
+  T *sums, *gathered;              // where they are the task's own
+  T** rows;                        // of the sums
+  MatrixElement *panel, *columns;  // of some pixels, split
 
   static std::size_t carve(Carver carver, const Correlation& part, const Cut& cut, Scratch& scratch) {
     Index stage = 0;
@@ -90,6 +98,11 @@ struct Scratch {
     scratch.gradients = carver.take<T>(cut.pixels.most_pixels() * gradient_pitch(cut));
     scratch.sums = carver.take<T>(cut.own_elements(part));
     scratch.gathered = carver.take<T>(cut.is_own ? write_elements(part) : 0);
+    const Index parts = cut.matrix == nullptr ? 0 : matrix_steps(kDepthChunk) * cut.matrix->parts;
+    const Index vectors = cut.output_block / kMatrixLanes;
+    scratch.rows = carver.take<T*>(cut.matrix == nullptr ? 0 : static_cast<Index>(part.taps.size()) * part.channels);
+    scratch.panel = carver.take<MatrixElement>(parts * kPanelStep);
+    scratch.columns = carver.take<MatrixElement>(parts * vectors * kColumnStep);
     return carver.used();
   }
   // One cache line more than the channels: rows then do not fall into the same sets.
@@ -139,6 +152,41 @@ void multiply_box(const Cut& cut, const ConvKernels<T>& kernels, const Correlati
   }
 }
 
+// The same by products of matrices; false where a value cannot be split.
+bool multiply_split(const Cut& cut, const Correlation& part, const Task& task, const std::vector<Segment>& segments,
+                    Index pixels, const Scratch<float>& scratch, float* sums) noexcept {
+  const Index gradient_pitch = Scratch<float>::gradient_pitch(cut), sums_pitch = cut.pitch(part);
+  MatrixGradient call{};
+  call.panel = scratch.panel;
+  call.columns = scratch.columns;
+  call.vectors = task.outputs / kMatrixLanes;
+  call.targets = scratch.rows;
+  call.column = task.column;
+  call.last_column = task.column + task.outputs - kMatrixLanes;
+  for (Index pixel = 0; pixel < pixels; pixel += kDepthChunk) {
+    call.pixels = scratch.pixels + pixel;
+    call.pixel_count = std::min(kDepthChunk, pixels - pixel);
+    const Index vector_elements = matrix_steps(call.pixel_count) * cut.matrix->parts * kColumnStep;
+    float least = std::numeric_limits<float>::max();
+    for (Index v = 0; v < call.vectors; ++v)
+      least = std::min(
+          least, cut.matrix->split_column({scratch.gradients + pixel * gradient_pitch + v * kMatrixLanes,
+                                           gradient_pitch, call.pixel_count, scratch.columns + v * vector_elements}));
+    bool were_split = least > 0;
+    call.least = were_split ? least_beside(least) : 0;
+    Index row = task.row;
+    for (const Segment& segment : segments) {
+      call.offset = segment.offset;
+      call.count = segment.length;
+      for (Index i = 0; i < segment.length; ++i) scratch.rows[i] = sums + (row + i) * sums_pitch;
+      were_split = were_split && cut.matrix->multiply_gradient(call);
+      row += std::max(segment.length, task.tap_rows);
+    }
+    if (!were_split) return false;
+  }
+  return true;
+}
+
 // grad_output of a box as [pixel][output].
 template <class T>
 void pack_gradients(const Correlation& part, const ConvKernels<T>& kernels, const PixelBox& box, const T* grad_output,
@@ -177,9 +225,10 @@ void clear_sums(const Correlation& part, const Cut& cut, const Task& task, T* su
       std::fill_n(sums + (task.row + tap * task.tap_rows + c) * cut.pitch(part) + task.column, task.outputs, T{0});
 }
 
+// False where matrices cannot multiply some value, then the sums are not complete.
 template <class T>
-void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const Task& task,
-              const std::vector<Segment>& segments, const T* source, const T* grad_output, T* sums,
+bool run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut& cut, const Task& task,
+              const std::vector<Segment>& segments, bool splits, const T* source, const T* grad_output, T* sums,
               const Scratch<T>& scratch) noexcept {
   const PixelStage& stage = cut.stages[static_cast<std::size_t>(task.stage)];
   const Index pitch = Scratch<T>::gradient_pitch(cut);
@@ -194,8 +243,11 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
     stage.locate(box, source, scratch.stage, scratch.pixels);
     pack_gradients(part, kernels, box, grad_output, std::min(task.outputs, part.rows - task.output), pitch,
                    scratch.gradients);
-    multiply_box(cut, kernels, part, task, segments, box.pixels(), scratch, sums);
+    if (!splits) multiply_box(cut, kernels, part, task, segments, box.pixels(), scratch, sums);
+    if constexpr (std::is_same_v<T, float>)
+      if (splits && !multiply_split(cut, part, task, segments, box.pixels(), scratch, sums)) return false;
   }
+  return true;
 }
 
 template <class T>
@@ -214,13 +266,10 @@ void write_own(const Correlation& part, const ConvKernels<T>& kernels, const Cut
   write_block(part, kernels, block, scratch.gathered, grad_weight + task.group * part.weight_group_stride);
 }
 
-}  // namespace
-
 template <class T>
-void pixel_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
-                       T* grad_weight, int num_threads) {
-  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const Cut cut = make_cut(part, kernels);
+void run(const ConvKernels<T>& kernels, const MatrixKernels* matrix, const Correlation& part, const T* source,
+         const T* grad_output, T* grad_weight, int num_threads) {
+  const Cut cut = make_cut(part, kernels, matrix);
   // Of each stage, for whole blocks of channels and for the last.
   std::vector<std::vector<Segment>> segments;
   for (const PixelStage& stage : cut.stages)
@@ -241,14 +290,49 @@ void pixel_grad_weight(const KernelTable* table, const Correlation& part, const 
     T* group_sums = sums + task.slice * cut.sums.slice_elements() + task.group * cut.sums.group_elements();
     if (cut.is_direct) group_sums = grad_weight + task.group * part.weight_group_stride;
     if (cut.is_own) group_sums = scratch.sums;
-    run_task(part, kernels, cut, task, segments[static_cast<std::size_t>(2 * task.stage + (is_last ? 1 : 0))], source,
-             grad_output, group_sums, scratch);
+    const std::vector<Segment>& own = segments[static_cast<std::size_t>(2 * task.stage + (is_last ? 1 : 0))];
+    const auto sum = [&](bool splits) {
+      return run_task(part, kernels, cut, task, own, splits, source, grad_output, group_sums, scratch);
+    };
+    if (matrix == nullptr || !sum(true)) sum(false);
     if (cut.is_own) write_own(part, kernels, cut, task, scratch, grad_weight);
   });
   if (is_shared) write_weights(part, kernels, cut.sums, sums, grad_weight, num_threads);
 }
 
+}  // namespace
+
+template <class T>
+void pixel_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                       T* grad_weight, int num_threads) {
+  run(conv_kernels<T>(*table), nullptr, part, source, grad_output, grad_weight, num_threads);
+}
+
+// Splitting both sides has to pay, and so do blocks of channels that are not full.
+bool matrix_grad_weight_accepts(const Correlation& part) {
+  constexpr Index kLeastRows = 32, kLeastPixels = 512, kLeastWork = 64;
+  const Index work = part.rows * part.depth() / (part.rows + part.depth());
+  return part.rows >= kLeastRows && part.channels >= kLeastRows && part.pixels() >= kLeastPixels && work >= kLeastWork;
+}
+
+template <class T, int Parts>
+void matrix_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
+                        T* grad_weight, int num_threads) {
+  const MatrixSets& sets = *usable_matrices(*table);
+  run(conv_kernels<T>(*table), Parts == 2 ? &sets.three : &sets.six, part, source, grad_output, grad_weight,
+      num_threads);
+}
+
 template void pixel_grad_weight(const KernelTable*, const Correlation&, const float*, const float*, float*, int);
 template void pixel_grad_weight(const KernelTable*, const Correlation&, const double*, const double*, double*, int);
+
+template void matrix_grad_weight<float, 2>(const KernelTable*, const Correlation&, const float*, const float*, float*,
+                                           int);
+template void matrix_grad_weight<double, 2>(const KernelTable*, const Correlation&, const double*, const double*,
+                                            double*, int);
+template void matrix_grad_weight<float, 3>(const KernelTable*, const Correlation&, const float*, const float*, float*,
+                                           int);
+template void matrix_grad_weight<double, 3>(const KernelTable*, const Correlation&, const double*, const double*,
+                                            double*, int);
 
 }  // namespace convpool

@@ -55,8 +55,9 @@ void add_tap_groups(PixelJob& job, std::size_t element_bytes) {
       const Index first = std::max(phase.first_tap, group.stage.first_tap());
       const Index stop = std::min(phase.stop_tap, group.stage.stop_tap());
       if (first < stop)
-        group.phases.push_back({index, cut_depth(group.stage.segments(part, part.channels, first, stop), part.channels,
-                                                 (first - phase.first_tap) * part.channels, group.offsets)});
+        group.phases.push_back(
+            {index, cut_depth(group.stage.segments(part, part.channels, first, stop), part.channels,
+                              (first - phase.first_tap) * part.channels, job.piece_size, group.offsets)});
     }
     if (phase.part.taps.empty()) job.groups.front().phases.push_back({index, {{0, 0, 0, 0}}});
   }
@@ -74,6 +75,16 @@ void name_taps(PixelJob& job) {
       }
 }
 
+void count_steps(PixelJob& job) {
+  job.steps.assign(job.set.phases.size(), 0);
+  for (TapGroup& group : job.groups)
+    for (PhasePieces& phase : group.phases)
+      for (Piece& piece : phase.pieces) {
+        piece.first_step = job.steps[phase.phase];
+        job.steps[phase.phase] += matrix_steps(piece.elements());
+      }
+}
+
 // Looking which taps reach only padding pays where they have many channels.
 bool has_padding_to_skip(const Correlation& part) {
   constexpr Index kLeastChannels = 64;
@@ -82,19 +93,22 @@ bool has_padding_to_skip(const Correlation& part) {
 
 Packing task_packing(const PixelJob& job, std::size_t element_bytes) {
   const Correlation& part = job.part();
-  if (part.weight_row_stride == 1 || part.weight_channel_stride == 1) return Packing::pieces;
-  const Index elements = job.tile_columns() * chunk_elements(part);
+  if (part.taps.empty() || part.weight_row_stride == 1 || part.weight_channel_stride == 1) return Packing::pieces;
+  const Index elements = job.tile_columns() * job.chunk_elements();
   const bool fits = static_cast<std::size_t>(elements) * element_bytes <= kMostChunkBytes;
-  return fits && job.groups.size() == 1 ? Packing::chunks : Packing::ahead;
+  if (fits && job.groups.size() == 1) return Packing::chunks;
+  return job.matrix == nullptr ? Packing::ahead : Packing::pieces;
 }
 
 }  // namespace
 
 template <class T>
-PixelJob make_pixel_job(PhaseSet phases, const ConvKernels<T>& kernels, bool keeps_packed, int threads) {
+PixelJob make_pixel_job(PhaseSet phases, const ConvKernels<T>& kernels, const MatrixKernels* matrix, bool keeps_packed,
+                        int threads) {
   const OutputTiles tiles(phases.common.rows, kernels.lanes, kernels.output_vectors);
   const PixelCut cut = make_cut(phases, tiles, sizeof(T));
-  PixelJob job{std::move(phases), cut, tiles, {}, false, Packing::ahead, false, 0, 0, 0, 0, {}};
+  const PieceSize size = matrix == nullptr ? PieceSize{kDepthChunk, 1} : PieceSize{kMostMatrixPiece, kMatrixDepth};
+  PixelJob job{std::move(phases), cut, tiles, {}, false, matrix, size, Packing::ahead, false, 0, 0, 0, 0, {}, {}};
   job.is_direct = writes_in_place(job.part(), kernels.lanes);
   const Index tile_results = job.set.most_targets(job.cut) * job.tile_columns();
   const Index most_tiles = std::min<Index>(kMostBlockColumns / job.tile_columns(),
@@ -106,12 +120,33 @@ PixelJob make_pixel_job(PhaseSet phases, const ConvKernels<T>& kernels, bool kee
   job.tile_tasks = ceil_divide(job.tiles.tiles, job.task_tiles);
   add_tap_groups(job, sizeof(T));
   name_taps(job);
+  count_steps(job);
   job.skips_padding = job.groups.size() == 1 && has_padding_to_skip(job.part());
-  if (!keeps_packed && job.cut.boxes() <= kFewPixelBoxes) job.packing = task_packing(job, sizeof(T));
+  const bool packs_in_tasks = matrix != nullptr || (!keeps_packed && job.cut.boxes() <= kFewPixelBoxes);
+  if (packs_in_tasks) job.packing = task_packing(job, sizeof(T));
   return job;
 }
 
-template PixelJob make_pixel_job(PhaseSet, const ConvKernels<float>&, bool, int);
-template PixelJob make_pixel_job(PhaseSet, const ConvKernels<double>&, bool, int);
+template <class T>
+Index place_weights(const PixelJob& job, const ConvKernels<T>& kernels, const Correlation& part, const T* weight,
+                    Index tile, const Piece& piece, T* packed) noexcept {
+  if (job.packing == Packing::ahead) return piece.depth;
+  if (job.packing == Packing::pieces) {
+    pack_output_depth(part, job.tiles, kernels, weight, tile, piece.depth, piece.depth + piece.elements(), packed);
+    return 0;
+  }
+  const Index chunk = job.piece_size.chunk(part.channels);
+  const Index first = piece.depth % part.channels / chunk * chunk, channels = std::min(chunk, part.channels - first);
+  if (piece.depth == first)  // of the first tap
+    pack_output_chunk(part, job.tiles, kernels, weight, tile, first, first + channels, packed);
+  return piece.depth / part.channels * channels + piece.depth % part.channels - first;
+}
+
+template PixelJob make_pixel_job(PhaseSet, const ConvKernels<float>&, const MatrixKernels*, bool, int);
+template PixelJob make_pixel_job(PhaseSet, const ConvKernels<double>&, const MatrixKernels*, bool, int);
+template Index place_weights(const PixelJob&, const ConvKernels<float>&, const Correlation&, const float*, Index,
+                             const Piece&, float*) noexcept;
+template Index place_weights(const PixelJob&, const ConvKernels<double>&, const Correlation&, const double*, Index,
+                             const Piece&, double*) noexcept;
 
 }  // namespace convpool

@@ -4,19 +4,19 @@
 
 namespace convpool {
 
-Index chunk_channels(Index channels) noexcept { return ceil_divide(channels, ceil_divide(channels, kDepthChunk)); }
-
-Index chunk_elements(const Correlation& part) noexcept {
-  return chunk_channels(part.channels) * static_cast<Index>(part.taps.size());
+Index PieceSize::chunk(Index channels) const noexcept {
+  if (channels <= most) return channels;
+  const Index even = ceil_divide(channels, ceil_divide(channels, most));
+  return ceil_divide(even, unit) * unit;
 }
 
-std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index channels, Index depth,
+std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index channels, Index depth, PieceSize size,
                              std::vector<Index>& offsets) {
-  const Index chunk = chunk_channels(channels);
+  const Index chunk = size.chunk(channels);
   std::vector<Piece> pieces;
   const auto add = [&](Index offset, Index length) {
     const bool joins =
-        !pieces.empty() && pieces.back().length == length && (pieces.back().segments + 1) * length <= kDepthChunk;
+        !pieces.empty() && pieces.back().length == length && (pieces.back().segments + 1) * length <= size.most;
     if (joins) ++pieces.back().segments;
     else pieces.push_back({static_cast<Index>(offsets.size()), 1, length, depth});
     offsets.push_back(offset);
@@ -24,10 +24,10 @@ std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index channel
   };
   for (const Segment& segment : segments) {
     const Index run = chunk < channels ? channels : segment.length;
-    const Index most = ceil_divide(run, ceil_divide(run, kDepthChunk));
+    const Index step = size.chunk(run);
     for (Index start = 0; start < segment.length; start += run)
-      for (Index first = 0; first < run; first += most)
-        add(segment.offset + start + first, std::min(most, run - first));
+      for (Index first = 0; first < run; first += step)
+        add(segment.offset + start + first, std::min(step, run - first));
   }
   if (chunk < channels)
     std::stable_sort(pieces.begin(), pieces.end(),

@@ -22,15 +22,22 @@ inline TapSet tap_set(Index tap) noexcept { return TapSet{1} << tap % 64; }
 struct Piece {
   Index first_segment, segments, length, depth;
   TapSet taps = kAllTaps;  // that it is of
+  Index first_step = 0;    // among those of a phase, where products are of matrices
+
+  Index elements() const noexcept { return segments * length; }
 };
 
-// Channels whose products one piece sums: all, or an even part of them; and their weights of all taps.
-Index chunk_channels(Index channels) noexcept;
-Index chunk_elements(const Correlation& part) noexcept;
+// How many elements a piece has: at most so many, and a multiple of `unit` where there are more.
+struct PieceSize {
+  Index most, unit;
+
+  // Channels whose products one piece sums: all, or an even part of them.
+  Index chunk(Index channels) const noexcept;
+};
 
 // Many channels are cut tap by tap, and the same ones of all taps follow each other: their weights are packed together.
 // Few are summed together with those of the next taps. Adds where the pieces' runs begin to `offsets`.
-std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index channels, Index depth,
+std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index channels, Index depth, PieceSize size,
                              std::vector<Index>& offsets);
 
 // Whether some taps reach beyond the source from positions [first, first + count).

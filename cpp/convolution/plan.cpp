@@ -34,6 +34,7 @@ struct Conditions {
   const KernelTable* table;
   ConvPass pass;
   Precision precision;
+  const MatrixSets* matrices;  // null where there are none for the elements
 };
 
 // One row of the plan. A function that it lacks is of passes that it does not accept.
@@ -82,6 +83,13 @@ bool wins_with_tiles(const Conditions& conditions, const Correlation& part) {
          winograd_wins<Outputs>(*conditions.table, part, conditions.pass);
 }
 
+// Six products have less error than sums of float32, three more.
+template <int Parts>
+bool accepts_matrices(const Conditions& conditions, const Correlation& part) {
+  return conditions.matrices != nullptr && (Parts == 3 || conditions.precision == Precision::medium) &&
+         (conditions.pass == ConvPass::grad_weight ? matrix_grad_weight_accepts(part) : matrix_tiles_accept(part));
+}
+
 bool accepts_pixels(const Conditions& conditions, const Correlation& part) {
   return conditions.table != nullptr && pixel_tiles_accept(part);
 }
@@ -99,7 +107,9 @@ constexpr Algorithm<T> kPlan[] = {
     {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>, depthwise_planes_grad_weight<T>},
     {"depthwise_phases", accepts_depthwise_phases, run_depthwise_phases<T>, nullptr, false, true},
     {"lanes", accepts_lanes, run_lanes<T>, lane_grad_weight<T>},
+    {"bf16x3", accepts_matrices<2>, run_matrix_tiles<T, 2>, matrix_grad_weight<T, 2>, false, true},
     {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, winograd_grad_weight<T, 4>, true},
+    {"bf16x6", accepts_matrices<3>, run_matrix_tiles<T, 3>, matrix_grad_weight<T, 3>, false, true},
     {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, winograd_grad_weight<T, 2>, true},
     {"row_tiles", accepts_rows, run_row_tiles<T>, row_grad_weight<T>, true},
     {"output_lanes", accepts_output_lanes, run_output_lanes<T>, output_lane_grad_weight<T>},
@@ -124,7 +134,10 @@ Parts parts_from(const InputGradient& gradient, Index first) {
 
 template <class T>
 const Algorithm<T>& choose(const Correlation& part, ConvPass pass, Precision precision) {
-  const Conditions conditions{selected_kernels(), pass, sizeof(T) == sizeof(float) ? precision : Precision::highest};
+  const KernelTable* table = selected_kernels();
+  const bool is_float = std::is_same_v<T, float>;
+  const Conditions conditions{table, pass, is_float ? precision : Precision::highest,
+                              is_float && table != nullptr ? usable_matrices(*table) : nullptr};
   const auto serves = [&](const Algorithm<T>& algorithm) {
     return (algorithm.maps_padding || part.padding_mode == PaddingMode::zeros) && algorithm.accepts(conditions, part);
   };

@@ -2,6 +2,7 @@
 // and a new ISA no kernel.
 #include "kernels/lanes.inl.hpp"
 #include "kernels/partial.inl.hpp"
+#include "kernels/transposes.inl.hpp"
 #include "kernels/moves.inl.hpp"
 #include "kernels/channel_sums.inl.hpp"
 #include "kernels/row_convolution.inl.hpp"

@@ -5,38 +5,6 @@
 //            partial vector of a row overlaps the one before it.
 // Cost:      one load and one store a vector; a transposed square of w vectors adds w * log2(w) shuffles.
 
-// One butterfly step of a register transpose: swaps the off-diagonal halves of each 2 * Step square.
-template <class T, int Step, int... Lane>
-static inline __attribute__((always_inline)) void butterfly(Vector<T>& upper, Vector<T>& lower, Lanes<Lane...>) {
-  constexpr int kWidth = kLanes<T>;
-  const Vector<T> top = upper, bottom = lower;
-  upper = __builtin_shufflevector(top, bottom, ((Lane & Step) ? kWidth + Lane - Step : Lane)...);
-  lower = __builtin_shufflevector(top, bottom, ((Lane & Step) ? kWidth + Lane : Lane + Step)...);
-}
-
-template <class T, int Step>
-static inline __attribute__((always_inline)) void transpose_steps(Vector<T>* rows) {
-  constexpr int kWidth = kLanes<T>;
-  if constexpr (Step < kWidth) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kWidth; ++i)
-      if ((i & Step) == 0) butterfly<T, Step>(rows[i], rows[i + Step], typename LaneList<kWidth>::type{});
-    transpose_steps<T, 2 * Step>(rows);
-  }
-}
-
-// target[i][j] = source[j][i] for one square of vectors.
-template <class T>
-static void transpose_square(const T* source, Index source_pitch, T* target, Index target_pitch) {
-  constexpr int kWidth = kLanes<T>;
-  Vector<T> rows[kWidth];
-#pragma GCC unroll 16
-  for (int i = 0; i < kWidth; ++i) rows[i] = load(source + i * source_pitch);
-  transpose_steps<T, 1>(rows);
-#pragma GCC unroll 16
-  for (int i = 0; i < kWidth; ++i) store(target + i * target_pitch, rows[i]);
-}
-
 // Copies `count` < 2 * Bytes / sizeof(T) elements as two overlapping pieces of `Bytes`, or fewer as smaller ones.
 template <class T, int Bytes>
 static inline __attribute__((always_inline)) void copy_short(const T* source, Index count, T* target) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/lane_table.hpp"
+#include "kernels/matrix_table.hpp"
 
 #include "kernels/pooling_table.hpp"
 
@@ -221,6 +222,7 @@ struct KernelTable {
   bool (*are_below_i32)(Index count, const std::int32_t* numbers, std::int32_t bound);  // 0 <= each < bound; bound >= 1
   bool (*are_below_i64)(Index count, const std::int64_t* numbers, std::int64_t bound);
   double (*fma_peak)(std::int64_t rounds);  // runs register-only multiply-adds; returns how many flops they were
+  const MatrixSets* matrices = nullptr;     // ask usable_matrices (runtime/isa.hpp)
 };
 
 template <class T>

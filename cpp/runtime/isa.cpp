@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "geometry/error.hpp"
+#include "runtime/matrix_unit.hpp"
 
 namespace convpool {
 
@@ -11,6 +12,7 @@ extern const KernelTable table_baseline;
 #ifdef CONVPOOL_HAS_X86_KERNELS
 extern const KernelTable table_avx2;
 extern const KernelTable table_avx512;
+extern const MatrixSets matrices_amx;
 #elif defined(CONVPOOL_HAS_ARM_KERNELS)
 extern const KernelTable table_neon;
 #endif
@@ -34,11 +36,22 @@ bool has_v4() {
   return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+bool has_amx() { return has_v4() && has_matrix_unit(); }
+
+// The kernels of AVX-512 with products of matrices beside them.
+const KernelTable table_amx = [] {
+  KernelTable table = table_avx512;
+  table.isa = "amx";
+  table.matrices = &matrices_amx;
+  return table;
+}();
 #endif
 
 // Best first. A new instruction set is one row here and one in CMakeLists.txt.
 const KernelSet kKernelSets[] = {
 #ifdef CONVPOOL_HAS_X86_KERNELS
+    {"amx", &table_amx, has_amx},
     {"avx512", &table_avx512, has_v4},
     {"avx2", &table_avx2, has_v3},
     {"baseline", &table_baseline, has_v2},
@@ -92,6 +105,12 @@ void select_isa(const std::string& name) {
 void select_isa_from_environment() {
   const char* name = std::getenv("CONVPOOL_ISA");
   if (name != nullptr && *name != '\0') select_isa(name);
+}
+
+const MatrixSets* usable_matrices(const KernelTable& table) {
+  if (table.matrices == nullptr) return nullptr;
+  static const bool is_permitted = permits_matrix_unit();
+  return is_permitted ? table.matrices : nullptr;
 }
 
 const KernelTable* selected_kernels() { return selection().load(std::memory_order_acquire)->table; }

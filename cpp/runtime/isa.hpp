@@ -19,6 +19,10 @@ void select_isa(const std::string& name);
 // Called at import: select_isa(CONVPOOL_ISA) if that is set.
 void select_isa_from_environment();
 
+// The products of matrices of a kernel set, or null where it has none or the system refuses the registers for them. The
+// first call asks the system.
+const MatrixSets* usable_matrices(const KernelTable& table);
+
 // The chosen kernels, or null where the reference loops are asked for.
 const KernelTable* selected_kernels();
 
