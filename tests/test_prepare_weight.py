@@ -405,6 +405,7 @@ LARGE = [
 ]
 
 
+@needs_plain_memory
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="no proc file system")
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_resident_memory(case):

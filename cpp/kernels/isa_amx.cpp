@@ -1,15 +1,14 @@
 // Products of matrices with AMX-BF16, beside the kernels of AVX-512.
 //
-// Layout:    blocks of 32 pixels and vectors of 16 output channels, 32 entries of the depth a step, each value in two
-// or
+// Layout:    blocks of 32 rows and vectors of 16 output channels, 32 entries of the depth a step, each value in two or
 //            three parts (kernels/matrix_table.hpp).
 // Numerics:  three parts of 8 bits are the value, two are the value rounded to 16 bits. Of the nine products of three
 //            parts the three smallest are left out (2^-24 of the product), of the four of two the smallest (2^-18).
-//            Sums are of float32, in order. The unit takes subnormal numbers for zero, and gives zero for them: an
-//            error of at most depth * 2^-124.
+//            Sums are of float32, in order. The unit takes subnormal numbers for zero and gives zero for them; values
+//            whose products could be such are refused, as NaN and infinity are.
 // Cost:      16 cycles for 16 x 16 x 32 products: with six of them 85 multiply-adds of float32 a cycle, where AVX-512
-//            has 32. A block and two vectors are four sums; each part that is loaded serves two. Splitting 32 values
-//            takes some 10 cycles.
+//            has 32. A block and two vectors are four sums; each part that is loaded serves two. Sums are added to their
+//            targets while the unit multiplies the next ones.
 #include "kernels/table.hpp"
 
 #include <immintrin.h>
