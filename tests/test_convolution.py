@@ -262,6 +262,32 @@ def test_input_gradient_rounding(isa, dtype, precision):
     check_rounding(grad[0, :, 2:-2, 2:-2], exact_terms, precision)
 
 
+@each_layout
+@each_precision
+@pytest.mark.parametrize("values", ["of both signs", "positive"])
+def test_rounding_of_products_of_matrices(isa, layout, precision, values):
+    """All passes of a product that is large enough for them, also where errors of one sign would add up."""
+    x, g = oracle.reals((2, 128, 17, 16), seed=7), oracle.reals((2, 128, 17, 16), seed=8)
+    w = oracle.reals((128, 128, 1, 1), seed=9)
+    if values == "positive":
+        x, g, w = np.abs(x), np.abs(g), np.abs(w)
+    arrays = image_to(g, layout), image_to(x, layout), weight_to(w, layout)
+    gradients = conv_backward(*arrays, layout=layout, precision=precision)
+    output = image_from(conv(*arrays[1:], layout=layout, precision=precision), layout)
+    pixels_x, pixels_g = (np.moveaxis(each, 1, 0).reshape(128, -1).astype(np.longdouble) for each in (x, g))
+    few, kernel = np.s_[:9], w[:, :, 0, 0].astype(np.longdouble)
+
+    def flat(image):
+        return np.moveaxis(image, 1, 0).reshape(128, -1)[few]
+
+    check_rounding(flat(output), np.einsum("oc,cp->cop", kernel[few], pixels_x), precision)
+    grad_input = image_from(gradients.input, layout)
+    check_rounding(flat(grad_input), np.einsum("oc,op->ocp", kernel[:, few], pixels_g), precision)
+    grad_weight = gradients.weight if layout == "channels_first" else np.moveaxis(gradients.weight, (2, 3), (1, 0))
+    terms = np.einsum("op,cp->poc", pixels_g[few], pixels_x[few])
+    check_rounding(grad_weight[few, few, 0, 0], terms, precision)
+
+
 @each_float
 @each_precision
 def test_weight_gradient_rounding(isa, dtype, precision):

@@ -7,8 +7,8 @@
 //            Sums are of float32, in order. The unit takes subnormal numbers for zero and gives zero for them; values
 //            whose products could be such are refused, as NaN and infinity are.
 // Cost:      16 cycles for 16 x 16 x 32 products: with six of them 85 multiply-adds of float32 a cycle, where AVX-512
-//            has 32. A block and two vectors are four sums; each part that is loaded serves two. Sums are added to their
-//            targets while the unit multiplies the next ones.
+//            has 32. A block and two vectors are four sums; each part that is loaded serves two. Sums are added to
+//            their targets while the unit multiplies the next ones.
 #include "kernels/table.hpp"
 
 #include <immintrin.h>
