@@ -98,7 +98,7 @@ struct Scratch {
     scratch.gradients = carver.take<T>(cut.pixels.most_pixels() * gradient_pitch(cut));
     scratch.sums = carver.take<T>(cut.own_elements(part));
     scratch.gathered = carver.take<T>(cut.is_own ? write_elements(part) : 0);
-    const Index parts = cut.matrix == nullptr ? 0 : matrix_steps(kDepthChunk) * cut.matrix->parts;
+    const Index parts = cut.matrix == nullptr ? 0 : matrix_steps(kMostMatrixPiece) * cut.matrix->parts;
     const Index vectors = cut.output_block / kMatrixLanes;
     scratch.rows = carver.take<T*>(cut.matrix == nullptr ? 0 : static_cast<Index>(part.taps.size()) * part.channels);
     scratch.panel = carver.take<MatrixElement>(parts * kPanelStep);
@@ -163,9 +163,9 @@ bool multiply_split(const Cut& cut, const Correlation& part, const Task& task, c
   call.targets = scratch.rows;
   call.column = task.column;
   call.last_column = task.column + task.outputs - kMatrixLanes;
-  for (Index pixel = 0; pixel < pixels; pixel += kDepthChunk) {
+  for (Index pixel = 0; pixel < pixels; pixel += kMostMatrixPiece) {
     call.pixels = scratch.pixels + pixel;
-    call.pixel_count = std::min(kDepthChunk, pixels - pixel);
+    call.pixel_count = std::min(kMostMatrixPiece, pixels - pixel);
     const Index vector_elements = matrix_steps(call.pixel_count) * cut.matrix->parts * kColumnStep;
     float least = std::numeric_limits<float>::max();
     for (Index v = 0; v < call.vectors; ++v)

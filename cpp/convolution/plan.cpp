@@ -83,11 +83,19 @@ bool wins_with_tiles(const Conditions& conditions, const Correlation& part) {
          winograd_wins<Outputs>(*conditions.table, part, conditions.pass);
 }
 
-// Six products have less error than sums of float32, three more.
+// Six products of parts have less error than one of float32, three have more.
 template <int Parts>
 bool accepts_matrices(const Conditions& conditions, const Correlation& part) {
-  return conditions.matrices != nullptr && (Parts == 3 || conditions.precision == Precision::medium) &&
-         (conditions.pass == ConvPass::grad_weight ? matrix_grad_weight_accepts(part) : matrix_tiles_accept(part));
+  if (conditions.matrices == nullptr || (Parts == 2 && conditions.precision != Precision::medium)) return false;
+  if (conditions.pass == ConvPass::grad_weight) return matrix_grad_weight_accepts(part);
+  return matrix_tiles_accept(part);
+}
+
+// Three products are faster than the few of large Winograd tiles where those read many weights.
+bool accepts_three_products(const Conditions& conditions, const Correlation& part) {
+  constexpr Index kManyChannels = 200;
+  const bool has_many = part.channels >= kManyChannels && conditions.pass != ConvPass::grad_weight;
+  return accepts_matrices<2>(conditions, part) && (has_many || !wins_with_tiles<4>(conditions, part));
 }
 
 bool accepts_pixels(const Conditions& conditions, const Correlation& part) {
@@ -107,10 +115,10 @@ constexpr Algorithm<T> kPlan[] = {
     {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>, depthwise_planes_grad_weight<T>},
     {"depthwise_phases", accepts_depthwise_phases, run_depthwise_phases<T>, nullptr, false, true},
     {"lanes", accepts_lanes, run_lanes<T>, lane_grad_weight<T>},
-    {"bf16x3", accepts_matrices<2>, run_matrix_tiles<T, 2>, matrix_grad_weight<T, 2>, false, true},
+    {"bf16x3", accepts_three_products, run_matrix_tiles<T, 2>, matrix_grad_weight<T, 2>, false, true},
     {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, winograd_grad_weight<T, 4>, true},
-    {"bf16x6", accepts_matrices<3>, run_matrix_tiles<T, 3>, matrix_grad_weight<T, 3>, false, true},
     {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, winograd_grad_weight<T, 2>, true},
+    {"bf16x6", accepts_matrices<3>, run_matrix_tiles<T, 3>, matrix_grad_weight<T, 3>, false, true},
     {"row_tiles", accepts_rows, run_row_tiles<T>, row_grad_weight<T>, true},
     {"output_lanes", accepts_output_lanes, run_output_lanes<T>, output_lane_grad_weight<T>},
     {"plane_tiles", accepts_planes, nullptr, plane_grad_weight<T>},

@@ -13,7 +13,7 @@ using MatrixElement = std::uint16_t;  // a bfloat16: the upper half of a float32
 constexpr Index kMatrixRows = 32;        // of a block
 constexpr Index kMatrixDepth = 32;       // products summed in one step
 constexpr Index kMatrixLanes = 16;       // output channels of a vector
-constexpr Index kMostMatrixPiece = 192;  // depth of a piece: a block of it stays in the first-level cache
+constexpr Index kMostMatrixPiece = 256;  // depth of a piece: a block of it stays in the first-level cache
 
 // Values whose products are smaller have parts whose products are subnormal, which the unit takes for zero.
 constexpr float kLeastProduct = 0x1p-96F;
