@@ -329,7 +329,7 @@ def test_no_scale_is_lost(isa, scale):
 
 
 @pytest.mark.parametrize("channels", [1, 128])
-@pytest.mark.parametrize("exponents", [(-80, -60), (-60, -80), (-120, -20), (-20, -120), (-70, -70)])
+@pytest.mark.parametrize("exponents", [(-80, -60), (-60, -80), (-120, -20), (-20, -120), (-70, -70), (-146, 6)])
 def test_subnormal_results_survive(isa, channels, exponents):
     """Also where a unit that multiplies matrices would take them for zero. One weight is small, then all are."""
     x, w = (np.zeros(shape, np.float32) for shape in ((1, channels, 30, 20), (channels, channels, 1, 1)))
@@ -337,6 +337,34 @@ def test_subnormal_results_survive(isa, channels, exponents):
     assert (conv(x, w) == np.float32(2.0**-140)).all()
     gradients = conv_backward(x, x, w[:, :1] * np.eye(channels, dtype=np.float32)[:, :, None, None], padding=0)
     assert (gradients.input[:, 0] == np.float32(2.0**-140)).all()
+
+
+@each_layout
+@pytest.mark.parametrize("exponents", [(25, -120), (-120, 25), (60, -146), (-146, 60)])
+def test_small_factors_beside_large_ones(isa, layout, exponents):
+    """Their products are ordinary numbers, but the bits of the small ones are near the end of the range."""
+    rng, image = np.random.default_rng(1), (1, 128, 24, 24)
+    shapes = {"x": (image, 0), "g": (image, 1), "w": ((128, 128, 1, 1), 1)}
+    x, g, w = (np.ldexp(rng.uniform(1, 2, shape), exponents[i]).astype(np.float32) for shape, i in shapes.values())
+    arrays = image_to(x, layout), weight_to(w, layout)
+    expected = reference.conv(x.astype(np.float64), w.astype(np.float64))
+    np.testing.assert_allclose(image_from(conv(*arrays, layout=layout), layout), expected, 1e-5)
+    gradient = conv_backward(image_to(g, layout), *arrays, layout=layout, needs=(False, True, False)).weight
+    wanted = np.einsum("nohw,nchw->oc", g.astype(np.float64), x.astype(np.float64))
+    gradient = gradient[..., 0, 0] if layout == "channels_first" else gradient[0, 0].T
+    np.testing.assert_allclose(gradient, wanted, 1e-5)
+
+
+@each_layout
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize("factor", [1.0059 * 2.0**70, 1.999 * 2.0**63])
+def test_products_that_overflow(isa, layout, precision, factor):
+    """As in float32: infinity, or just below it."""
+    x, w = (np.zeros(shape, np.float32) for shape in ((1, 128, 18, 15), (128, 128, 1, 1)))
+    x[:, 0], w[:, 0] = factor, factor
+    with np.errstate(over="ignore"):
+        expected = np.float32(factor) * np.float32(factor)
+    assert (conv(image_to(x, layout), weight_to(w, layout), layout=layout, precision=precision) == expected).all()
 
 
 def test_one_small_value_among_ordinary_ones_is_not_lost(isa):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from convpool import _core
 from every_operation import CONVOLUTIONS, arrays_of, convolutions, every_operation, maxima, some_operations, whole
-from oracle import LAYOUTS, image_from, image_to, same_bits, weight_from, weight_to
+from oracle import LAYOUTS, image_from, image_to, reals, same_bits, weight_from, weight_to
 
 SELECTED = _core.selected_isa()
 PASSES = ("forward", "grad_input", "grad_weight")
@@ -41,6 +41,23 @@ def check_threads(operations, counts):
 def test_number_of_threads(isa, layout):
     """And of repetitions: primes, more threads than tasks; the plain loops and lesser kernels with fewer of them."""
     check_threads(some_operations(layout), (2, 3, 7, 64, 2) if isa == SELECTED else (3,))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize("channels", [144, 208, 336])
+def test_number_of_threads_of_products_of_matrices(isa, layout, precision, channels):
+    """Tasks begin with other vectors of output channels when there are more of them."""
+    x, w = reals((1, 128, 20, 20)), reals((channels, 128, 1, 1), seed=1)
+    g, strided = reals((1, channels, 20, 20), seed=2), reals((128, channels, 3, 3), seed=3)
+    g, x, w, strided = image_to(g, layout), image_to(x, layout), weight_to(w, layout), weight_to(strided, layout)
+    options = {"layout": layout, "precision": precision}
+    operations = [
+        ("conv", lambda: cp.conv(x, w, **options)),
+        ("conv_backward", lambda: cp.conv_backward(g, x, w, **options)),
+        ("conv_transpose", lambda: cp.conv_transpose(x, strided, stride=2, **options)),
+    ]
+    check_threads(operations, (2, 3, 4, 8))
 
 
 @pytest.mark.large

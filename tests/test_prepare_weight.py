@@ -149,6 +149,23 @@ def test_transposed_windows(isa, shape):
     same_bits(conv_transpose(x, prepared, **shape.window), conv_transpose(x, w, **shape.window))
 
 
+@pytest.mark.parametrize(
+    ("made_for", "used_for", "weight", "window", "layout"),
+    [
+        ((3, 40, 182, 5), (1, 40, 17, 602), (130, 40, 3, 3), {"stride": 3}, "channels_first"),
+        ((1, 25, 91, 400), (1, 121, 7, 400), (2, 2, 200, 140), {"stride": (2, 3), "groups": 2}, "channels_last"),
+        ((1, 14, 14, 64), (1, 15, 90, 64), (3, 3, 64, 96), {"stride": 2}, "channels_last"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_other_extents_than_it_was_made_for(isa, made_for, used_for, weight, window, layout, precision):
+    """How taps are summed together depends on the extents; packed weights of another order are not taken."""
+    x, w = reals(used_for), reals(weight, seed=1)
+    window = {**window, "layout": layout, "precision": precision}
+    prepared = prepare_weight(w, made_for, **window)
+    same_bits(conv(x, prepared, **window), conv(x, w, **window))
+
+
 def test_the_shapes_reach_every_algorithm():
     chosen = {
         conv_plan(*(array.shape for array in arrays(shape, layout, np.float32)[:2]), **shape.window, layout=layout)

@@ -74,20 +74,22 @@ class PreparedScope {
   PreparedWeight* being_made_ = nullptr;
 };
 
-// The packed weights of one part or of several.
+// The packed weights of one part or of several. `cut`: what else their order depends on.
 template <class T>
 class PackedWeights {
  public:
   PackedWeights(PackedForm form, const ConvKernels<T>& kernels, const Correlation* parts, std::size_t count,
-                const T* weight)
+                const T* weight, const PackingKey& cut = {})
       : being_made_(PreparedScope::being_made(weight)) {
     const PreparedWeight* prepared = PreparedScope::prepared(weight);
     if (prepared == nullptr) return;
     key_ = make_packing_key(form, &kernels, parts, count);
+    key_.insert(key_.end(), cut.begin(), cut.end());
     kept_ = prepared->find(key_);
   }
-  PackedWeights(PackedForm form, const ConvKernels<T>& kernels, const std::vector<Correlation>& parts, const T* weight)
-      : PackedWeights(form, kernels, parts.data(), parts.size(), weight) {}
+  PackedWeights(PackedForm form, const ConvKernels<T>& kernels, const std::vector<Correlation>& parts, const T* weight,
+                const PackingKey& cut = {})
+      : PackedWeights(form, kernels, parts.data(), parts.size(), weight, cut) {}
   PackedWeights(PackedForm form, const ConvKernels<T>& kernels, const Correlation& part, const T* weight)
       : PackedWeights(form, kernels, &part, 1, weight) {}
 

@@ -244,6 +244,17 @@ std::vector<PixelJob> make_jobs(const std::vector<Correlation>& parts, const Con
   return jobs;
 }
 
+// Columns for matrices lie piece by piece, and pieces depend on what the stages of a call look like.
+PackingKey piece_key(const std::vector<PixelJob>& jobs) {
+  PackingKey key;
+  for (const PixelJob& job : jobs)
+    for (const TapGroup& group : job.groups)
+      for (const PhasePieces& phase : group.phases)
+        for (const Piece& piece : phase.pieces)
+          key.insert(key.end(), {static_cast<Index>(phase.phase), piece.depth, piece.segments, piece.length});
+  return key;
+}
+
 template <class T>
 void pack_phases(const std::vector<PixelJob>& jobs, const ConvKernels<T>& kernels, const T* weight, T* packed,
                  int threads) {
@@ -262,8 +273,12 @@ void run(PackedForm form, const ConvKernels<T>& kernels, const MatrixKernels* ma
          const std::vector<Correlation>& parts, const T* source, const T* weight, const T* bias, T* target,
          int num_threads) {
   const int threads = num_threads > 0 ? num_threads : default_threads();
-  PackedWeights<T> packed(form, kernels, parts, weight);
   Index packed_elements = 0, tasks = 0, work = 0;
+  PackingKey pieces;
+  if (matrix != nullptr && PreparedScope::prepared(weight) != nullptr)
+    pieces = piece_key(make_jobs(parts, kernels, matrix, true, threads, packed_elements, tasks));
+  PackedWeights<T> packed(form, kernels, parts, weight, pieces);
+  packed_elements = tasks = 0;
   const std::vector<PixelJob> jobs =
       make_jobs(parts, kernels, matrix, packed.are_kept(), threads, packed_elements, tasks);
   for (const Correlation& part : parts) work += part.groups * part.rows * (part.depth() + 16) * part.pixels() / 16;

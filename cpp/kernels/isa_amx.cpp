@@ -27,7 +27,7 @@ namespace {
 
 #include "kernels/matrix_parts.inl.hpp"
 
-// Tile registers: 0 to 3 sums, 4 and 5 the halves of a block, 6 and 7 columns.
+// Tile registers: 0 to 3 sums, 4 and 5 the halves of a block, 6 and 7 columns. A single vector has sums 0 and 1.
 
 constexpr Index kRow = 64;  // bytes of a tile's row
 constexpr Index kSumPitch = 2 * kMatrixLanes;
@@ -67,7 +67,7 @@ struct Waiting {
         low = _mm512_add_ps(before(target + column, start, 0xffff), low);
         _mm512_storeu_ps(target + column, low);
       } else {
-        high = _mm512_add_ps(low, high);
+        high = low;
       }
       high = _mm512_add_ps(before(target + last_column, last_start, last_lanes), high);
       _mm512_mask_storeu_ps(target + last_column, last_lanes, high);
@@ -75,20 +75,23 @@ struct Waiting {
   }
 };
 
-// A block and two vectors; each product of parts shares one side with the one before. The smallest come first.
-template <int Parts>
-CONVPOOL_INLINE void multiply_pair(const MatrixElement* panel, const MatrixElement* columns, Index steps,
-                                   Waiting& waiting) {
+// Rows of a block and one or two vectors; each product of parts shares one side with the one before. The smallest come
+// first. The order of a vector's sums is the same alone and beside another.
+template <int Parts, int Vectors>
+CONVPOOL_INLINE void multiply_block(const MatrixElement* panel, const MatrixElement* columns, Index steps,
+                                    Waiting& waiting) {
   const Index second = steps * Parts * kColumnStep;
   const auto load_columns = [&](Index part) {
     _tile_loadd(6, columns + part * kColumnStep, kRow);
-    _tile_loadd(7, columns + second + part * kColumnStep, kRow);
+    if constexpr (Vectors == 2) _tile_loadd(7, columns + second + part * kColumnStep, kRow);
   };
   const auto add_products = [] {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 5, 6);
-    _tile_dpbf16ps(2, 4, 7);
-    _tile_dpbf16ps(3, 5, 7);
+    if constexpr (Vectors == 2) {
+      _tile_dpbf16ps(2, 4, 7);
+      _tile_dpbf16ps(3, 5, 7);
+    }
   };
   const Index share = steps == 0 ? 0 : (kMatrixRows + steps - 1) / steps;
   for (Index step = 0; step < steps; ++step) {
@@ -115,43 +118,8 @@ CONVPOOL_INLINE void multiply_pair(const MatrixElement* panel, const MatrixEleme
   }
 }
 
-// A block and one vector: two sums of either half, so that none waits for the one before.
-template <int Parts>
-CONVPOOL_INLINE void multiply_one(const MatrixElement* panel, const MatrixElement* columns, Index steps,
-                                  Waiting& waiting) {
-  const auto load_columns = [&](Index part) { _tile_loadd(6, columns + part * kColumnStep, kRow); };
-  const auto add_even = [] {
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 5, 6);
-  };
-  const auto add_odd = [] {
-    _tile_dpbf16ps(2, 4, 6);
-    _tile_dpbf16ps(3, 5, 6);
-  };
-  const Index share = steps == 0 ? 0 : (kMatrixRows + steps - 1) / steps;
-  for (Index step = 0; step < steps; ++step) {
-    load_columns(0);
-    if constexpr (Parts == 3) {
-      load_block(panel + 2 * kPanelStep);
-      add_even();
-    }
-    load_block(panel + kPanelStep);
-    add_odd();
-    load_columns(1);
-    if constexpr (Parts == 3) add_even();
-    load_block(panel);
-    add_odd();
-    if constexpr (Parts == 3) {
-      load_columns(2);
-      add_even();
-    }
-    load_columns(0);
-    add_odd();
-    panel += Parts * kPanelStep;
-    columns += Parts * kColumnStep;
-    waiting.add(share);
-  }
-}
+// The compiler does not know that tile registers are loaded from memory.
+CONVPOOL_INLINE void finish_stores() { asm volatile("" : : : "memory"); }
 
 CONVPOOL_INLINE void store_sums(float* sums) {
   constexpr Index kPitch = kSumPitch * sizeof(float);
@@ -160,7 +128,7 @@ CONVPOOL_INLINE void store_sums(float* sums) {
   _tile_stored(1, half, kPitch);
   _tile_stored(2, sums + kMatrixLanes, kPitch);
   _tile_stored(3, half + kMatrixLanes, kPitch);
-  asm volatile("" : : : "memory");
+  finish_stores();
 }
 
 // One vector of a product, or two.
@@ -192,6 +160,7 @@ Waiting wait_for(const MatrixProduct& product, Index first_row, const VectorPair
 template <int Parts, class Product>
 bool multiply(const Product& product) {
   const TileConfig config;
+  asm volatile("" : : "r"(&config) : "memory");  // all of it is stored: the next line names 8 bytes
   _tile_loadconfig(&config);
   alignas(64) float sums[2][kMatrixRows * kSumPitch];
   const Index steps = steps_of(product);
@@ -199,6 +168,7 @@ bool multiply(const Product& product) {
   bool turn = false, were_split = true;
   for (Index first = 0; first < product.count && were_split; first += kMatrixRows) {
     were_split = split_block<Parts>(product, first) >= product.least;
+    finish_stores();
     for (Index vector = 0; vector < product.vectors; vector += 2, turn = !turn) {
       const VectorPair pair(product, vector);
       const MatrixElement* columns = product.columns + vector * steps * Parts * kColumnStep;
@@ -206,8 +176,8 @@ bool multiply(const Product& product) {
       _tile_zero(1);
       _tile_zero(2);
       _tile_zero(3);
-      if (pair.is_pair()) multiply_pair<Parts>(product.panel, columns, steps, waiting);
-      else multiply_one<Parts>(product.panel, columns, steps, waiting);
+      if (pair.is_pair()) multiply_block<Parts, 2>(product.panel, columns, steps, waiting);
+      else multiply_block<Parts, 1>(product.panel, columns, steps, waiting);
       waiting.add(kMatrixRows);
       store_sums(sums[turn]);
       waiting = wait_for(product, first, pair, sums[turn]);

@@ -16,10 +16,14 @@ CONVPOOL_INLINE __m512i bits_of_part(__m512 values) {
 
 // What all values that are split have in common.
 struct Watch {
-  __m512 poison = _mm512_setzero_ps();    // NaN once a remainder was, or infinite: that of NaN, of infinity
+  __m512 poison = _mm512_setzero_ps();    // NaN once a value cannot be split
   __m512i least = _mm512_set1_epi32(-1);  // bits without the sign, times 2, less 1: zero comes last
 
+  // The remainders of NaN and infinity are NaN. Two parts are rounded: their products could become infinite.
+  template <int Parts>
   CONVPOOL_INLINE void look(Watch& watch, __m512 values, __m512 remainder) {
+    constexpr float kLargeBecomesInfinite = 0x1p68F;
+    if constexpr (Parts == 2) remainder = _mm512_mul_ps(values, _mm512_set1_ps(kLargeBecomesInfinite));
     watch.poison = _mm512_fmadd_ps(remainder, _mm512_setzero_ps(), watch.poison);
     const __m512i bits = _mm512_castps_si512(values), magnitudes = _mm512_add_epi32(bits, bits);
     watch.least = _mm512_maskz_min_epu32(0xffff, watch.least, _mm512_sub_epi32(magnitudes, _mm512_set1_epi32(1)));
@@ -34,7 +38,7 @@ struct Watch {
     const std::uint32_t bits = smallest == 0xffffffff ? 0x7f7fffff : smallest / 2 + 1;
     float magnitude;
     __builtin_memcpy(&magnitude, &bits, sizeof(magnitude));
-    return magnitude;
+    return magnitude < kLeastValue ? 0 : magnitude;
   }
 };
 
@@ -52,8 +56,8 @@ CONVPOOL_INLINE void split(__m512 first, __m512 second, __m512i places, Index pa
     first = _mm512_sub_ps(first, _mm512_castsi512_ps(_mm512_and_si512(a, upper_half)));
     second = _mm512_sub_ps(second, _mm512_castsi512_ps(_mm512_and_si512(b, upper_half)));
   }
-  Watch::look(watch, values[0], first);
-  Watch::look(watch, values[1], second);
+  Watch::look<Parts>(watch, values[0], first);
+  Watch::look<Parts>(watch, values[1], second);
 }
 
 // Upper halves one after the other: of the first vector, then of the second.

@@ -21,7 +21,7 @@ constexpr float kLeastProduct = 0x1p-96F;
 constexpr float kLeastValue = 0x1p-102F;
 
 // The smallest value that may meet another factor, whose least is `other`.
-constexpr float least_beside(float other) {
+static constexpr float least_beside(float other) {
   return kLeastProduct / other > kLeastValue ? kLeastProduct / other : kLeastValue;
 }
 
@@ -29,7 +29,7 @@ constexpr float least_beside(float other) {
 constexpr Index kPanelStep = kMatrixRows * kMatrixDepth;
 constexpr Index kColumnStep = kMatrixLanes * kMatrixDepth;
 
-constexpr Index matrix_steps(Index depth) { return (depth + kMatrixDepth - 1) / kMatrixDepth; }
+static constexpr Index matrix_steps(Index depth) { return (depth + kMatrixDepth - 1) / kMatrixDepth; }
 
 // Weights of one vector, split: packed[step][part][pair of rows][lane][2].
 struct MatrixColumn {
@@ -65,8 +65,8 @@ struct MatrixGradient : MatrixProduct {
 
 struct MatrixKernels {
   Index parts;  // of a value
-  // Returns the least magnitude, zero apart; 0 where a value cannot be split: it is NaN, infinite, or too large to be
-  // rounded.
+  // Returns the least magnitude, zero apart; 0 where a value cannot be split: it is NaN, infinite, too small, or with
+  // two parts so large that rounding may make products infinite.
   float (*split_column)(const MatrixColumn& column);
   // False where a value cannot be split, or is less than the product allows. Then the product is left incomplete.
   bool (*multiply)(const MatrixPiece& piece);
