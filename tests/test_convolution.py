@@ -360,7 +360,7 @@ def test_small_factors_beside_large_ones(isa, layout, exponents):
 @pytest.mark.parametrize("factor", [1.0059 * 2.0**70, 1.999 * 2.0**63])
 def test_products_that_overflow(isa, layout, precision, factor):
     """As in float32: infinity, or just below it."""
-    x, w = (np.zeros(shape, np.float32) for shape in ((1, 128, 18, 15), (128, 128, 1, 1)))
+    x, w = (np.zeros(shape, np.float32) for shape in ((2, 128, 18, 15), (128, 128, 1, 1)))
     x[:, 0], w[:, 0] = factor, factor
     with np.errstate(over="ignore"):
         expected = np.float32(factor) * np.float32(factor)

@@ -48,8 +48,8 @@ def test_number_of_threads(isa, layout):
 @pytest.mark.parametrize("channels", [144, 208, 336])
 def test_number_of_threads_of_products_of_matrices(isa, layout, precision, channels):
     """Tasks begin with other vectors of output channels when there are more of them."""
-    x, w = reals((1, 128, 20, 20)), reals((channels, 128, 1, 1), seed=1)
-    g, strided = reals((1, channels, 20, 20), seed=2), reals((128, channels, 3, 3), seed=3)
+    x, w = reals((2, 128, 20, 20)), reals((channels, 128, 1, 1), seed=1)
+    g, strided = reals((2, channels, 20, 20), seed=2), reals((128, channels, 3, 3), seed=3)
     g, x, w, strided = image_to(g, layout), image_to(x, layout), weight_to(w, layout), weight_to(strided, layout)
     options = {"layout": layout, "precision": precision}
     operations = [

@@ -152,9 +152,9 @@ def test_transposed_windows(isa, shape):
 @pytest.mark.parametrize(
     ("made_for", "used_for", "weight", "window", "layout"),
     [
-        ((3, 40, 182, 5), (1, 40, 17, 602), (130, 40, 3, 3), {"stride": 3}, "channels_first"),
-        ((1, 25, 91, 400), (1, 121, 7, 400), (2, 2, 200, 140), {"stride": (2, 3), "groups": 2}, "channels_last"),
-        ((1, 14, 14, 64), (1, 15, 90, 64), (3, 3, 64, 96), {"stride": 2}, "channels_last"),
+        ((6, 40, 182, 5), (1, 40, 17, 602), (130, 40, 3, 3), {"stride": 3}, "channels_first"),
+        ((1, 25, 91, 400), (3, 121, 7, 400), (2, 2, 200, 140), {"stride": (2, 3), "groups": 2}, "channels_last"),
+        ((9, 14, 14, 64), (2, 15, 90, 64), (3, 3, 64, 96), {"stride": 2}, "channels_last"),
     ],
 )
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])

@@ -321,13 +321,14 @@ bool pixel_tiles_accept(const Correlation& part) {
          (part.rows * part.channels >= kManyWeights && part.pixels() <= kFewPixelBoxes * kBoxPixels);
 }
 
-// Splitting and adding up have to pay: pixels are split for all rows, sums added to their targets for all of the depth.
-// Phases read pixels that were split together.
+// Packing, splitting and adding up have to pay: weights are packed for all pixels, pixels are split for all rows, and
+// sums are added to their targets for all of the depth. Phases share what is split.
 bool matrix_tiles_accept(const Correlation& part) {
-  constexpr Index kLeastRows = 32, kLeastPixels = 128, kMostPhases = 256, kLeastWork = 56, kLeastPhaseWork = 40;
+  constexpr Index kLeastRows = 32, kMostPhases = 256;
+  const Index least_pixels = part.is_phase() ? 512 : 320, least_work = part.is_phase() ? 40 : 56;
   const Index work = part.rows * part.depth() / (part.rows + part.depth());
-  return part.rows >= kLeastRows && part.pixels() >= kLeastPixels && phase_count(part) <= kMostPhases &&
-         work >= (part.is_phase() ? kLeastPhaseWork : kLeastWork);
+  return part.rows >= kLeastRows && part.pixels() >= least_pixels && phase_count(part) <= kMostPhases &&
+         work >= least_work;
 }
 
 template <class T>
