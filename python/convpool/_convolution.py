@@ -58,9 +58,8 @@ def conv(
         less than the extent); its outermost elements; the input turned around (padding of at most the extent).
     precision : "highest", "high" or "medium"
         How much error float32 sums may have: ``"highest"``, no more than adding the products up one after the other;
-        ``"high"``, at most twice that (relative RMS); ``"medium"``, some 5e-6, by arithmetic of reduced precision.
-        A bound, not an order: ``"high"`` allows larger Winograd tiles; ``"medium"`` multiplies numbers of 16 bits
-        where the processor has AMX and the problem is large enough, elsewhere it gets the results of ``"high"``.
+        ``"high"``, at most twice that (relative RMS); ``"medium"``, some 5e-6. A bound, not an order: ``"high"``
+        allows larger Winograd tiles, ``"medium"`` numbers of 16 bits where a large problem meets a processor with AMX.
         Sums of small integers are exact with ``"highest"``. float64 is always ``"highest"``.
     layout : "channels_first" or "channels_last"
     out : ndarray, optional
