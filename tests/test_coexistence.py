@@ -31,6 +31,8 @@ TOGETHER = """
         import convpool
         x, w = np.ones((4, 16, 40, 40), np.float32), np.ones((16, 16, 3, 3), np.float32)
         assert (convpool.conv(x, w, num_threads=2) == 144).all()
+        x, w = np.ones((4, 128, 20, 20), np.float32), np.ones((128, 128, 1, 1), np.float32)
+        assert (convpool.conv(x, w, num_threads=2) == 128).all()  # by tile registers, where the processor has them
     def theirs():
         import LIBRARY
         WORK
