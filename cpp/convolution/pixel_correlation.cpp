@@ -274,13 +274,15 @@ void run(PackedForm form, const ConvKernels<T>& kernels, const MatrixKernels* ma
          int num_threads) {
   const int threads = num_threads > 0 ? num_threads : default_threads();
   Index packed_elements = 0, tasks = 0, work = 0;
-  PackingKey pieces;
-  if (matrix != nullptr && PreparedScope::prepared(weight) != nullptr)
-    pieces = piece_key(make_jobs(parts, kernels, matrix, true, threads, packed_elements, tasks));
-  PackedWeights<T> packed(form, kernels, parts, weight, pieces);
-  packed_elements = tasks = 0;
-  const std::vector<PixelJob> jobs =
-      make_jobs(parts, kernels, matrix, packed.are_kept(), threads, packed_elements, tasks);
+  std::vector<PixelJob> jobs;
+  const auto cut = [&](bool keeps_packed) {
+    jobs = make_jobs(parts, kernels, matrix, keeps_packed, threads, packed_elements, tasks);
+  };
+  // Columns for matrices are always packed ahead, in an order that the cut decides; for vectors, the cut depends on
+  // whether weights are.
+  if (matrix != nullptr) cut(false);
+  PackedWeights<T> packed(form, kernels, parts, weight, matrix == nullptr ? PackingKey{} : piece_key(jobs));
+  if (matrix == nullptr) cut(packed.are_kept());
   for (const Correlation& part : parts) work += part.groups * part.rows * (part.depth() + 16) * part.pixels() / 16;
   if (tasks == 0) return;
   packed.pack(packed_elements, [&](T* memory) { pack_phases(jobs, kernels, weight, memory, threads); });
@@ -310,7 +312,6 @@ void run(PackedForm form, const ConvKernels<T>& kernels, const MatrixKernels* ma
 // itself. It does not where there are so few channels that their transposes are mostly empty.
 bool pixel_tiles_accept(const Correlation& part) {
   constexpr Index kFewChannels = 3, kLeastRows = 8;  // fewer fill no vector of output channels
-  constexpr Index kMostPhases = 256;                 // of which a box has few positions each
   constexpr Index kManyWeights = 1 << 16;
   if (phase_count(part) > kMostPhases) return false;
   const bool fills_vectors = part.rows >= kLeastRows;
@@ -319,16 +320,6 @@ bool pixel_tiles_accept(const Correlation& part) {
   if (part.is_phase()) return fills_vectors;
   return part.taps.size() > 1 ||
          (part.rows * part.channels >= kManyWeights && part.pixels() <= kFewPixelBoxes * kBoxPixels);
-}
-
-// Packing, splitting and adding up have to pay: weights are packed for all pixels, pixels are split for all rows, and
-// sums are added to their targets for all of the depth. Phases share what is split.
-bool matrix_tiles_accept(const Correlation& part) {
-  constexpr Index kLeastRows = 32, kMostPhases = 256;
-  const Index least_pixels = part.is_phase() ? 512 : 320, least_work = part.is_phase() ? 40 : 56;
-  const Index work = part.rows * part.depth() / (part.rows + part.depth());
-  return part.rows >= kLeastRows && part.pixels() >= least_pixels && phase_count(part) <= kMostPhases &&
-         work >= least_work;
 }
 
 template <class T>

@@ -308,13 +308,6 @@ void pixel_grad_weight(const KernelTable* table, const Correlation& part, const 
   run(conv_kernels<T>(*table), nullptr, part, source, grad_output, grad_weight, num_threads);
 }
 
-// Splitting both sides has to pay, and so do blocks of channels that are not full.
-bool matrix_grad_weight_accepts(const Correlation& part) {
-  constexpr Index kLeastRows = 32, kLeastPixels = 512, kLeastWork = 64;
-  const Index work = part.rows * part.depth() / (part.rows + part.depth());
-  return part.rows >= kLeastRows && part.channels >= kLeastRows && part.pixels() >= kLeastPixels && work >= kLeastWork;
-}
-
 template <class T, int Parts>
 void matrix_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
                         T* grad_weight, int num_threads) {

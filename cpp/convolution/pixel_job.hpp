@@ -11,6 +11,7 @@
 namespace convpool {
 
 constexpr Index kBoxPixels = 256;    // about
+constexpr Index kMostPhases = 256;   // of which a box has few positions each
 constexpr Index kFewPixelBoxes = 2;  // up to so many pack weights for themselves
 
 // What one phase sums of the taps that are staged together.

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "convolution/pixel_tiles.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -46,7 +47,25 @@ float split_tile(const PixelJob& job, const ConvKernels<float>& kernels, std::si
   return least;
 }
 
+// Pixels are split for all rows, sums are added to their targets for all of the depth: both have to be many.
+Index products_of_a_value(const Correlation& part) { return part.rows * part.depth() / (part.rows + part.depth()); }
+
+constexpr Index kLeastRows = 32;  // of a block; fewer leave it partly empty
+
 }  // namespace
+
+// Weights are packed for all pixels, of which there have to be many, too. Phases share what is split.
+bool matrix_tiles_accept(const Correlation& part) {
+  const Index least_pixels = part.is_phase() ? 512 : 320, least_products = part.is_phase() ? 40 : 56;
+  return part.rows >= kLeastRows && part.pixels() >= least_pixels && phase_count(part) <= kMostPhases &&
+         products_of_a_value(part) >= least_products;
+}
+
+bool matrix_grad_weight_accepts(const Correlation& part) {
+  constexpr Index kLeastPixels = 512, kLeastProducts = 64;
+  return part.rows >= kLeastRows && part.channels >= kLeastRows && part.pixels() >= kLeastPixels &&
+         products_of_a_value(part) >= kLeastProducts;
+}
 
 Index column_elements(const PixelJob& job, std::size_t phase) { return job.part().groups * group_elements(job, phase); }
 

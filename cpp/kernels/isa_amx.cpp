@@ -44,12 +44,12 @@ CONVPOOL_INLINE void load_block(const MatrixElement* part) {
   _tile_loadd(5, part + kHalf, kRow);
 }
 
-// Sums of one block and one or two vectors that wait to be added to their targets, pixel by pixel, while the matrix
-// unit multiplies the next ones.
+// Sums of one block and one or two vectors that wait to be added to their targets, row by row, while the matrix unit
+// multiplies the next ones.
 struct Waiting {
   const float* sums = nullptr;
   float* const* targets = nullptr;
-  Index pixels = 0, done = 0;
+  Index rows = 0, done = 0;
   Index column = 0, last_column = 0;
   __mmask16 last_lanes = 0;  // of the last vector, what does not overlap the one before
   bool is_pair = false;
@@ -59,7 +59,7 @@ struct Waiting {
     return begin == nullptr ? _mm512_maskz_loadu_ps(lanes, target) : _mm512_loadu_ps(begin);
   }
   inline __attribute__((always_inline)) void add(Index count) {
-    for (const Index stop = lesser(done + count, pixels); done < stop; ++done) {
+    for (const Index stop = lesser(done + count, rows); done < stop; ++done) {
       const float* sum = sums + done * kSumPitch;
       float* target = targets[done];
       __m512 low = _mm512_load_ps(sum), high = _mm512_load_ps(sum + kMatrixLanes);
@@ -147,7 +147,7 @@ Waiting wait_for(const MatrixProduct& product, Index first_row, const VectorPair
   Waiting waiting;
   waiting.sums = sums;
   waiting.targets = product.targets + first_row;
-  waiting.pixels = lesser(product.count - first_row, kMatrixRows);
+  waiting.rows = lesser(product.count - first_row, kMatrixRows);
   waiting.column = product.column + pair.first * kMatrixLanes;
   waiting.last_column = product.column + pair.last * kMatrixLanes - pair.overlap;
   waiting.last_lanes = static_cast<__mmask16>(0xffff << pair.overlap);

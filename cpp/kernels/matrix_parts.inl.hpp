@@ -7,6 +7,7 @@
 CONVPOOL_INLINE Index lesser(Index a, Index b) { return a < b ? a : b; }
 
 constexpr int kUpperHalf = static_cast<int>(0xffff0000);
+
 // Two parts are rounded, three are cut off: their remainders fit the last one.
 template <int Parts>
 CONVPOOL_INLINE __m512i bits_of_part(__m512 values) {
@@ -21,12 +22,13 @@ struct Watch {
 
   // The remainders of NaN and infinity are NaN. Two parts are rounded: their products could become infinite.
   template <int Parts>
-  CONVPOOL_INLINE void look(Watch& watch, __m512 values, __m512 remainder) {
+  inline __attribute__((always_inline)) void look(__m512 values, __m512 remainder) {
     constexpr float kLargeBecomesInfinite = 0x1p68F;
     if constexpr (Parts == 2) remainder = _mm512_mul_ps(values, _mm512_set1_ps(kLargeBecomesInfinite));
-    watch.poison = _mm512_fmadd_ps(remainder, _mm512_setzero_ps(), watch.poison);
+    poison = _mm512_fmadd_ps(remainder, _mm512_setzero_ps(), poison);
     const __m512i bits = _mm512_castps_si512(values), magnitudes = _mm512_add_epi32(bits, bits);
-    watch.least = _mm512_maskz_min_epu32(0xffff, watch.least, _mm512_sub_epi32(magnitudes, _mm512_set1_epi32(1)));
+    // With a mask of all: GCC 12 warns of what the other one reads.
+    least = _mm512_maskz_min_epu32(0xffff, least, _mm512_sub_epi32(magnitudes, _mm512_set1_epi32(1)));
   }
   // Of all but zeros; 0 where a value cannot be split.
   float least_magnitude() const {
@@ -56,22 +58,21 @@ CONVPOOL_INLINE void split(__m512 first, __m512 second, __m512i places, Index pa
     first = _mm512_sub_ps(first, _mm512_castsi512_ps(_mm512_and_si512(a, upper_half)));
     second = _mm512_sub_ps(second, _mm512_castsi512_ps(_mm512_and_si512(b, upper_half)));
   }
-  Watch::look<Parts>(watch, values[0], first);
-  Watch::look<Parts>(watch, values[1], second);
+  watch.look<Parts>(values[0], first);
+  watch.look<Parts>(values[1], second);
+}
+
+CONVPOOL_INLINE Vector<std::int16_t> half_numbers() {
+  return lane_numbers<std::int16_t>(typename LaneList<kLanes<std::int16_t>>::type{});
 }
 
 // Upper halves one after the other: of the first vector, then of the second.
-CONVPOOL_INLINE __m512i in_sequence() {
-  alignas(64) std::int16_t places[32];
-  for (int i = 0; i < 32; ++i) places[i] = static_cast<std::int16_t>(2 * i + 1);
-  return _mm512_load_si512(places);
-}
+CONVPOOL_INLINE __m512i in_sequence() { return (__m512i)(half_numbers() * 2 + 1); }
 
 // In turns: of one vector, of the other.
 CONVPOOL_INLINE __m512i in_turns() {
-  alignas(64) std::int16_t places[32];
-  for (int i = 0; i < 32; ++i) places[i] = static_cast<std::int16_t>(i / 2 * 2 + 1 + i % 2 * 32);
-  return _mm512_load_si512(places);
+  const Vector<std::int16_t> number = half_numbers(), is_second = number & 1;
+  return (__m512i)(number - is_second + 1 + is_second * kLanes<std::int16_t>);
 }
 
 template <int Parts>
