@@ -13,8 +13,9 @@ build = PATH="$(abspath $(VENV))/bin:$$PATH" $(CMAKE) --build build/$(1)
 
 .PHONY: driver asan tsan fuzz aarch64 warnings
 
+# Tile registers are emulated where the processor has none, and where sanitizers have to see what they read.
 driver: $(STAMPS)/tools
-	$(call configure,driver,)
+	$(call configure,driver,-DCONVPOOL_EMULATE_TILES=$(if $(shell grep amx_bf16 /proc/cpuinfo),OFF,ON))
 	$(call build,driver)
 	build/driver/tests/native/driver $(DRIVER_ARGS)
 
@@ -22,7 +23,7 @@ driver: $(STAMPS)/tools
 # them, so the libraries are loaded before it; what it never frees is no leak of ours. Reports go to the real stderr.
 asan: $(STAMPS)/test $(STAMPS)/train $(STAMPS)/tools
 	$(call configure,asan,-DCONVPOOL_EXTENSION=ON -DCONVPOOL_NATIVE_TESTS=OFF -DCONVPOOL_WERROR=OFF -DCMAKE_CXX_COMPILER=g++ \
-	  -DCONVPOOL_SANITIZE=address$(comma)undefined -DPython_EXECUTABLE=$(abspath $(RUN)) \
+	  -DCONVPOOL_SANITIZE=address$(comma)undefined -DCONVPOOL_EMULATE_TILES=ON -DPython_EXECUTABLE=$(abspath $(RUN)) \
 	  -Dpybind11_DIR=$$($(RUN) -m pybind11 --cmakedir))
 	$(call build,asan)
 	mkdir -p build/asan/package && cp -r python/convpool build/asan/package/ && cp build/asan/_core*.so build/asan/package/convpool/
@@ -35,7 +36,7 @@ asan: $(STAMPS)/test $(STAMPS)/train $(STAMPS)/tools
 TSAN_DRIVER = TSAN_OPTIONS=ignore_noninstrumented_modules=1 setarch $$(uname -m) -R build/tsan/tests/native/driver
 tsan: $(STAMPS)/tools
 	$(NATIVE)/require.sh clang++=clang "/usr/lib/llvm-*/lib/libomp.so=libomp-dev" "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.tsan*=libclang-rt-dev"
-	$(call configure,tsan,-DCMAKE_CXX_COMPILER=clang++ -DCONVPOOL_SANITIZE=thread)
+	$(call configure,tsan,-DCMAKE_CXX_COMPILER=clang++ -DCONVPOOL_SANITIZE=thread -DCONVPOOL_EMULATE_TILES=ON)
 	$(call build,tsan)
 	! $(TSAN_DRIVER) --race >build/tsan/race.txt 2>&1 && grep -q "WARNING: ThreadSanitizer: data race" build/tsan/race.txt
 	$(TSAN_DRIVER) --threads 1 --threads 3 $(or $(DRIVER_ARGS),--quick)
