@@ -23,29 +23,54 @@ static inline __attribute__((always_inline)) __m256d multiply_add(__m256d a, __m
 
 #include "kernels/first_lanes.inl.hpp"
 
-// Floating types have masks here.
-static inline __attribute__((always_inline)) __m256i first_of_8(Index count) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-static inline __attribute__((always_inline)) __m256i first_of_4(Index count) {
-  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
-}
-template <>
-inline __attribute__((always_inline)) Vector<float> load_first(const float* source, Index count) {
-  return _mm256_maskload_ps(source, first_of_8(count));
-}
-template <>
-inline __attribute__((always_inline)) Vector<double> load_first(const double* source, Index count) {
-  return _mm256_maskload_pd(source, first_of_4(count));
-}
-template <>
-inline __attribute__((always_inline)) void store_first(float* target, Vector<float> value, Index count) {
-  _mm256_maskstore_ps(target, first_of_8(count), value);
-}
-template <>
-inline __attribute__((always_inline)) void store_first(double* target, Vector<double> value, Index count) {
-  _mm256_maskstore_pd(target, first_of_4(count), value);
-}
+// Elements of four and of eight bytes have masks here: all bits of a lane of the span are set.
+template <class T>
+class LaneSpan<T, 4> {
+ public:
+  static constexpr bool kHasMasks = true;
+  LaneSpan() = default;
+  inline __attribute__((always_inline)) LaneSpan(Index from, Index to) {
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    lanes_ = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(lane_within(from, 8)), lanes),
+                                 _mm256_cmpgt_epi32(_mm256_set1_epi32(lane_within(to, 8)), lanes));
+  }
+  inline __attribute__((always_inline)) Vector<T> load(const T* source) const {
+    return (Vector<T>)_mm256_maskload_epi32(reinterpret_cast<const int*>(source), lanes_);
+  }
+  inline __attribute__((always_inline)) Vector<T> load(const T* source, Vector<T> others) const {
+    return (Vector<T>)_mm256_blendv_epi8((__m256i)others, (__m256i)load(source), lanes_);
+  }
+  inline __attribute__((always_inline)) void store(T* target, Vector<T> value) const {
+    _mm256_maskstore_epi32(reinterpret_cast<int*>(target), lanes_, (__m256i)value);
+  }
+
+ private:
+  __m256i lanes_;
+};
+
+template <class T>
+class LaneSpan<T, 8> {
+ public:
+  static constexpr bool kHasMasks = true;
+  LaneSpan() = default;
+  inline __attribute__((always_inline)) LaneSpan(Index from, Index to) {
+    const __m256i lanes = _mm256_setr_epi64x(0, 1, 2, 3);
+    lanes_ = _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_set1_epi64x(lane_within(from, 4)), lanes),
+                                 _mm256_cmpgt_epi64(_mm256_set1_epi64x(lane_within(to, 4)), lanes));
+  }
+  inline __attribute__((always_inline)) Vector<T> load(const T* source) const {
+    return (Vector<T>)_mm256_maskload_epi64(reinterpret_cast<const long long*>(source), lanes_);
+  }
+  inline __attribute__((always_inline)) Vector<T> load(const T* source, Vector<T> others) const {
+    return (Vector<T>)_mm256_blendv_epi8((__m256i)others, (__m256i)load(source), lanes_);
+  }
+  inline __attribute__((always_inline)) void store(T* target, Vector<T> value) const {
+    _mm256_maskstore_epi64(reinterpret_cast<long long*>(target), lanes_, (__m256i)value);
+  }
+
+ private:
+  __m256i lanes_;
+};
 
 #include "kernels/bodies.inl.hpp"
 
