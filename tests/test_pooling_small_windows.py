@@ -88,6 +88,33 @@ def test_gradients_of_averages(isa, kernel, stride, dtype):
             same_bits(convpool.avg_pool_backward(gradient, x.shape, **keywords), expected)
 
 
+def summed_by_place(gradient, indices, shape):
+    """Sums in row-major order of the windows, one after the other."""
+    planes = np.zeros((shape[0] * shape[1], int(np.prod(shape[2:]))), gradient.dtype)
+    numbers = np.arange(len(planes))[:, None]
+    np.add.at(planes, (numbers, indices.reshape(len(planes), -1)), gradient.reshape(len(planes), -1))
+    return planes.reshape(shape)
+
+
+@each_window
+def test_gradients_of_many_maxima(isa, kernel, stride):
+    """So many windows that places are compared instead of followed; one place outside its window changes nothing."""
+    random = np.random.default_rng([kernel, stride])
+    for width in (5, 31, 33, 70):
+        for (_, _, *extents), window in windows(kernel, stride, width):
+            results = convpool.max_pool(np.zeros((1, 1, *extents), np.float32), **window).size
+            shape = (1, 128 * 1024 // results + 1, *extents)
+            x = random.integers(0, 3, shape).astype(np.float32)
+            indices = convpool.max_pool(x, **window, return_indices=True).indices
+            gradient = random.choice(np.asarray([1e30, 1, -1e30, -0.0, 3, np.nan], np.float32), indices.shape)
+            expected = summed_by_place(gradient, indices, shape)
+            same_bits(convpool.max_pool_backward(gradient, x, **window, indices=indices), expected)
+            indices.flat[-1] = 0
+            expected = summed_by_place(gradient, indices, shape)
+            found = convpool.max_pool_backward(gradient, x, **window, indices=indices, num_threads=3)
+            same_bits(found, expected)
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_and_batches_do_not_change_a_bit(isa, threads):
     """Bands of one large plane, and several planes a task; a small image alone takes other loops than in a batch."""

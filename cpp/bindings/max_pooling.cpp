@@ -113,7 +113,7 @@ Object run_extreme_pool_backward(const char* function, Extreme extreme, Handle g
     }
     indices->with_examined(
         function, geometry.output.elements(), geometry.input.plane(), threads,
-        [&](auto* places) { return examine_indices(geometry, places, threads); },
+        [&](auto* places) { return examine_indices<T>(geometry, places, threads); },
         [&](auto given) { extreme_pool_backward(geometry, extreme, gradient, source, given, ties, target, threads); });
   });
   return std::move(grad_input);

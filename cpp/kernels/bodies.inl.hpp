@@ -23,6 +23,7 @@
 #include "kernels/pooling_windows.inl.hpp"
 #include "kernels/pooling_gather.inl.hpp"
 #include "kernels/pooling_spread.inl.hpp"
+#include "kernels/pooling_norms.inl.hpp"
 #include "kernels/pooling.inl.hpp"
 #include "kernels/probe.inl.hpp"
 

@@ -77,8 +77,10 @@ constexpr PoolKernels<T> make_pool_kernels() {
     kernels.divide = divide<T>;
     kernels.divide_each = divide_each<T>;
     kernels.sum_of_ties = sum_of_ties<T>;
+    kernels.norms = {squares<T>, roots<T>, over_norms<T>, times_values<T>};
     kernels.gather_channels = gather_channels<T>;
-    kernels.window_spreads = window_spreads<T>();
+    kernels.average_spreads = window_spreads<T, AverageSpread, SharedGradients>();
+    kernels.place_spreads = window_spreads<T, PlaceSpread, PlacedGradients>();
   }
   return kernels;
 }

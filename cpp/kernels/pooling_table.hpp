@@ -156,23 +156,36 @@ struct ChannelGather {
   bool is_added;  // to what `out` holds
 };
 
-// Gradients of averages over small windows, whose kernel and stride are those of the kernel called: rows [first_row,
-// + rows) of a plane of `columns` columns. A gradient is divided by row_shares[its row] * column_shares[its column],
-// whole numbers of a product up to 4096. `shift` = padding / stride of a row.
+// Gradients of small windows of one channel, whose kernel and stride are those of the kernel called: rows [first_row,
+// + rows) of a plane of `columns` columns. `shift` = padding / stride of a row.
 template <class T>
 struct WindowSpread {
   Index first_row, rows, columns;
   const T* gradients;
   Index window_rows, windows;  // windows of a row
   Index row_padding, shift;
+  T* out;  // the plane
+};
+
+// Averages: a gradient is divided by row_shares[its row] * column_shares[its column], whole numbers of a product up to
+// 4096.
+template <class T>
+struct AverageSpread : WindowSpread<T> {
   const T* column_shares;
   const T* row_shares;
   bool has_exact_inverses;  // all of them are powers of two
-  T* out;                   // the plane
 };
+
+// Maxima: a gradient goes to the element that its place names, `position` + the element's number in the plane.
 template <class T>
+struct PlaceSpread : WindowSpread<T> {
+  const std::int32_t* places;
+  Index position;
+};
+
+template <class Spread>
 struct WindowSpreadKernels {
-  using Function = void (*)(const WindowSpread<T>& spread);
+  using Function = void (*)(const Spread& spread);
   // [kernel - 1][stride - 1][padding % stride], or null; for windows as high as wide, and of one row.
   Function square[kMostSmallKernel][kMostSmallKernel][kMostSmallKernel];
   Function flat[kMostSmallKernel][kMostSmallKernel][kMostSmallKernel];
@@ -193,6 +206,17 @@ struct PlaceCheck {
   std::int32_t base;  // of the first plane
 };
 
+// LP pooling with exponent 2, summed in double. No array overlaps another.
+template <class T>
+struct NormKernels {
+  void (*squares)(Index count, const T* source, double* target);
+  void (*roots)(Index count, const double* sums, T* target);
+  // gradients[i] / norms[i], 0 where the norm is 0.
+  void (*over_norms)(Index count, const T* gradients, const T* norms, double* target);
+  // sums[i] * values[i], 0 where the value is 0.
+  void (*times_values)(Index count, const double* sums, const T* values, T* target);
+};
+
 template <class T>
 struct PoolKernels {
   int lanes;
@@ -207,8 +231,10 @@ struct PoolKernels {
   // The same with a divisor for each, up to 4096, and its inverse.
   void (*divide_each)(Index count, const T* source, const T* divisors, const T* inverses, T* target);
   void (*sum_of_ties)(const TieTaps<T>& ties);
+  NormKernels<T> norms;
   void (*gather_channels)(const ChannelGather<T>& gather);
-  WindowSpreadKernels<T> window_spreads;
+  WindowSpreadKernels<AverageSpread<T>> average_spreads;
+  WindowSpreadKernels<PlaceSpread<T>> place_spreads;
 };
 
 }  // namespace convpool

@@ -138,7 +138,7 @@ void first_in_blocks(const PoolGeometry& geometry, Order order, const T* grad_ou
   using V = Computed<T>;
   using Found = Block<T, std::int32_t>;
   const auto add_gradient = [](V& sum, const T& gradient, Index) { sum += gradient; };
-  const bool is_gathered = pays_gather(geometry);
+  const bool is_gathered = pays_block_gather<V>(geometry);
   BlockwisePass<T, std::int32_t>(geometry, num_threads).run(grad_input, [&](const Found& block, const Band<V>& band) {
     find_extremes(block.blocks.forward(), order, input + block.from, block.values, block.extras, 1);
     if constexpr (!kIsHalf<T>) {

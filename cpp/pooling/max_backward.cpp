@@ -92,7 +92,7 @@ template <class T, class I>
 void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                     int num_threads) {
   if constexpr (std::is_same_v<I, std::int32_t> && !kIsHalf<T>) {
-    if (pays_gather(geometry)) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
+    if (pays_gather<T>(geometry)) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
   }
   scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
 }
@@ -149,11 +149,11 @@ void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const 
   else scatter_gradients(geometry, grad_output, indices.data, grad_input, num_threads);
 }
 
-template <class I>
+template <class T, class I>
 GivenIndices<I> examine_indices(const PoolGeometry& geometry, const I* indices, int num_threads) {
-  if constexpr (std::is_same_v<I, std::int32_t>) {
+  if constexpr (std::is_same_v<I, std::int32_t> && !kIsHalf<T>) {
     const bool has_kernels = choose_pool_algorithm(geometry, PoolPass::max_backward) != PoolAlgorithm::reference;
-    if (has_kernels && pays_gather(geometry)) return {indices, are_in_windows(geometry, indices, num_threads)};
+    if (has_kernels && pays_gather<T>(geometry)) return {indices, are_in_windows(geometry, indices, num_threads)};
   }
   return {indices, false};
 }
@@ -173,10 +173,8 @@ void max_magnitude_backward(const PoolGeometry& geometry, const T* grad_output, 
 template void max_magnitude_backward(const PoolGeometry&, const float*, const float*, float*, int);
 template void max_magnitude_backward(const PoolGeometry&, const double*, const double*, double*, int);
 
-template GivenIndices<std::int32_t> examine_indices(const PoolGeometry&, const std::int32_t*, int);
-template GivenIndices<std::int64_t> examine_indices(const PoolGeometry&, const std::int64_t*, int);
-
-#define CONVPOOL_MAX_BACKWARD(T, I) \
+#define CONVPOOL_MAX_BACKWARD(T, I)                                                   \
+  template GivenIndices<I> examine_indices<T, I>(const PoolGeometry&, const I*, int); \
   template void extreme_pool_backward(const PoolGeometry&, Extreme, const T*, const T*, GivenIndices<I>, Ties, T*, int);
 CONVPOOL_MAX_BACKWARD(float, std::int32_t)
 CONVPOOL_MAX_BACKWARD(float, std::int64_t)

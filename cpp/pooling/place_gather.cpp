@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "pooling/row_bands.hpp"
+#include "pooling/small_spread.hpp"
 #include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -62,6 +63,17 @@ class ChannelGatherer {
   std::vector<Index> first_, counts_;
 };
 
+// Channels first: small windows.
+template <class T>
+auto place_spread_kernel(const PoolGeometry& geometry) {
+  const auto& [deep, high, wide] = geometry.axes;
+  return window_spread_kernel(deep, high, wide, pool_kernels<T>(*selected_kernels()).place_spreads);
+}
+
+bool is_one_channel(const PoolGeometry& geometry) {
+  return geometry.input.layout == Layout::channels_first || geometry.input.channels == 1;
+}
+
 template <class T>
 void gather_view(const PoolView& view, const T* grad_output, const std::int32_t* indices, T* grad_input, bool is_added,
                  int num_threads) {
@@ -81,22 +93,36 @@ void gather_view(const PoolView& view, const T* grad_output, const std::int32_t*
 
 }  // namespace
 
+template <class T>
 bool pays_gather(const PoolGeometry& geometry) {
   constexpr Index kMostWindows = 27, kLeastChannels = 8;
+  // Channels first: fewer lanes, or fewer registers for the sums, and a place is followed faster than it is compared.
+  constexpr Index kLeastResults = 128 * 1024;
+  constexpr int kLeastLanes = 16;
   Index windows = 1;
   for (const Axis& axis : geometry.axes) {
     windows *= axis.largest_cover();
     if (axis.dilation > 1) return false;  // are_in_windows() looks at rows without gaps
   }
-  return geometry.input.layout == Layout::channels_last && geometry.input.channels >= kLeastChannels &&
-         windows <= kMostWindows && selected_kernels() != nullptr &&
-         geometry.input.plane() < std::numeric_limits<std::int32_t>::max();
+  if (windows > kMostWindows || selected_kernels() == nullptr ||
+      geometry.input.plane() >= std::numeric_limits<std::int32_t>::max())
+    return false;
+  if (!is_one_channel(geometry)) return geometry.input.channels >= kLeastChannels;
+  return geometry.output.elements() >= kLeastResults && pool_kernels<T>(*selected_kernels()).lanes >= kLeastLanes &&
+         place_spread_kernel<T>(geometry) != nullptr;
+}
+
+template <class T>
+bool pays_block_gather(const PoolGeometry& geometry) {
+  return !is_one_channel(geometry) && pays_gather<T>(geometry);
 }
 
 template <class T>
 void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const std::int32_t* indices, T* grad_input,
                       int num_threads) {
-  gather_view(plain_backward_view(geometry), grad_output, indices, grad_input, false, num_threads);
+  PoolView view = plain_backward_view(geometry);
+  if (!is_one_channel(geometry)) return gather_view(view, grad_output, indices, grad_input, false, num_threads);
+  run_place_spread(view, place_spread_kernel<T>(geometry), grad_output, indices, grad_input, num_threads);
 }
 
 template <class T>
@@ -104,6 +130,10 @@ void gather_block(const PoolView& block, const T* grad_output, const std::int32_
   gather_view(block, grad_output, indices, grad_input, true, 1);
 }
 
+template bool pays_gather<float>(const PoolGeometry&);
+template bool pays_gather<double>(const PoolGeometry&);
+template bool pays_block_gather<float>(const PoolGeometry&);
+template bool pays_block_gather<double>(const PoolGeometry&);
 template void gather_block(const PoolView&, const float*, const std::int32_t*, float*);
 template void gather_block(const PoolView&, const double*, const std::int32_t*, double*);
 template void gather_gradients(const PoolGeometry&, const float*, const std::int32_t*, float*, int);

@@ -6,9 +6,12 @@
 
 namespace convpool {
 
-// Channels last, and few enough windows over an element that looking at all of them is faster than going where they
-// point.
+// Few enough windows over an element that looking at all of them is faster than going where they point; channels first,
+// many windows for which there is a kernel.
+template <class T>
 bool pays_gather(const PoolGeometry& geometry);
+template <class T>
+bool pays_block_gather(const PoolGeometry& geometry);  // with gather_block()
 
 // Indices in a window of their own, which are_in_windows() has found or which this library has just made.
 template <class T>

@@ -32,9 +32,9 @@ struct GivenIndices {
   bool are_in_windows = false;
 };
 
-// Whether indices lie in their windows, as far as that matters here: then they lie in the plane as well, and need no
-// import_indices().
-template <class I>
+// Whether indices lie in their windows, as far as that matters for gradients of type T: then they lie in the plane as
+// well, and need no import_indices().
+template <class T, class I>
 GivenIndices<I> examine_indices(const PoolGeometry& geometry, const I* indices, int num_threads);
 
 // T: float, double, a 16-bit float; gradients of those are added up as float and rounded once. With ties = first either

@@ -3,16 +3,23 @@
 
 #include <cmath>
 
+#include "kernels/table.hpp"
+
 namespace convpool {
 
-template <class T, int Exponent>
-struct Power {
-  static_assert(Exponent == 1 || Exponent == 2);
+template <class T>
+struct Square {
   static constexpr bool kIsCopy = false;
-  double operator()(T value) const noexcept {
-    const double wide = value;
-    return Exponent == 1 ? std::fabs(wide) : wide * wide;
+  const NormKernels<T>& kernels;
+  void operator()(Index count, const T* source, double* target) const noexcept {
+    kernels.squares(count, source, target);
   }
+};
+
+template <class T>
+struct WideMagnitude {
+  static constexpr bool kIsCopy = false;
+  double operator()(T value) const noexcept { return std::fabs(static_cast<double>(value)); }
 };
 
 template <class T>

@@ -22,7 +22,8 @@ struct RowBlock {
   Index elements() const noexcept { return columns * lanes; }
 };
 
-// T: stored type, V: computed type. Convert has `V operator()(T) const` and `static constexpr bool kIsCopy`.
+// T: stored type, V: computed type. Convert has `static constexpr bool kIsCopy` and `V operator()(T) const`, or for a
+// run `void operator()(Index count, const T* source, V* target) const`.
 template <class T, class V, class Convert>
 class RowReducer {
  public:
@@ -84,7 +85,9 @@ class RowReducer {
   void reduce_segments(const T* row, const RowBlock& block, const Scratch& scratch, V* out,
                        P* positions) const noexcept;
   void convert(const T* source, Index count, V* target) const noexcept {
-    for (Index i = 0; i < count; ++i) target[i] = convert_(source[i]);
+    if constexpr (std::is_invocable_v<Convert, Index, const T*, V*>) convert_(count, source, target);
+    else
+      for (Index i = 0; i < count; ++i) target[i] = convert_(source[i]);
   }
   // Those that a block reads, of some rows: whole rows are one long run.
   void convert_columns(const T* rows, Index count, const Scratch& scratch) const noexcept {

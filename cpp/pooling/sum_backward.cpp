@@ -44,22 +44,23 @@ class AverageScale {
 template <class T>
 class NormScale {
  public:
-  NormScale(const T* grad_output, const T* output, double norm_type)
-      : grad_output_(grad_output), output_(output), norm_type_(norm_type) {}
+  NormScale(const NormKernels<T>& kernels, const T* grad_output, const T* output, double norm_type)
+      : kernels_(kernels), grad_output_(grad_output), output_(output), norm_type_(norm_type) {}
 
   void operator()(const T* gradients, Index, Index, Index, Index columns, Index lanes, double* scaled) const noexcept {
     const Index count = columns * lanes;
     const T* norms = output_ + (gradients - grad_output_);
+    if (norm_type_ == 2) return kernels_.over_norms(count, gradients, norms, scaled);
     for (Index i = 0; i < count; ++i) {
       const double gradient = gradients[i], norm = norms[i];
       if (norm == 0) scaled[i] = 0;
       else if (norm_type_ == 1) scaled[i] = gradient;
-      else if (norm_type_ == 2) scaled[i] = gradient / norm;
       else scaled[i] = gradient * std::pow(norm, 1 - norm_type_);
     }
   }
 
  private:
+  const NormKernels<T>& kernels_;
   const T* grad_output_;
   const T* output_;
   double norm_type_;
@@ -89,8 +90,8 @@ class PlainSink {
 template <class T>
 class NormSink {
  public:
-  NormSink(const T* input, double norm_type, T* grad_input)
-      : input_(input), norm_type_(norm_type), grad_input_(grad_input) {}
+  NormSink(const NormKernels<T>& kernels, const T* input, double norm_type, T* grad_input)
+      : kernels_(kernels), input_(input), norm_type_(norm_type), grad_input_(grad_input) {}
 
   double* place(Index) const noexcept { return nullptr; }
   LanePosition<double>* place_positions(Index) const noexcept { return nullptr; }
@@ -98,6 +99,10 @@ class NormSink {
     for (Index y = 0; y < rows.y.count; ++y) {
       const Index offset = rows.offset + y * rows.output_pitch;
       const double* sums = rows.values + y * rows.pitch;
+      if (norm_type_ == 2) {
+        kernels_.times_values(rows.block.elements(), sums, input_ + offset, grad_input_ + offset);
+        continue;
+      }
       for (Index i = 0; i < rows.block.elements(); ++i) {
         const double value = input_[offset + i];
         grad_input_[offset + i] = value == 0 ? T{0} : static_cast<T>(slope(value) * sums[i]);
@@ -107,10 +112,10 @@ class NormSink {
 
  private:
   double slope(double value) const noexcept {
-    if (norm_type_ == 2) return value;
     if (norm_type_ == 1) return value > 0 ? 1 : value < 0 ? -1 : value;
     return std::copysign(std::pow(std::fabs(value), norm_type_ - 1), value);
   }
+  const NormKernels<T>& kernels_;
   const T* input_;
   double norm_type_;
   T* grad_input_;
@@ -147,7 +152,9 @@ void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* gr
   const PoolKernels<V>& kernels = pool_kernels<V>(*selected_kernels());
   const AverageDivisor<V> divisor(view, kernels);
   if constexpr (std::is_same_v<T, V>) {
-    if (const auto kernel = divisor.is_small() ? window_spread_kernel(view, kernels.window_spreads) : nullptr)
+    const auto& [deep, high, wide] = view.axes;
+    const auto kernel = window_spread_kernel(deep.window, high.window, wide.window, kernels.average_spreads);
+    if (kernel != nullptr && view.inner == 1 && divisor.is_small())
       return run_window_spread(view, kernel, divisor, grad_output, grad_input, num_threads);
   }
   const AverageScale<T, V> scale(divisor);
@@ -163,9 +170,10 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
   if (std::isinf(norm_type)) return max_magnitude_backward(geometry, grad_output, input, grad_input, num_threads);
   const PoolView view = backward_view(geometry);
   const PoolKernels<double>& kernels = pool_kernels<double>(*selected_kernels());
-  const NormScale<T> scale(grad_output, output, norm_type);
+  const NormKernels<T>& norms = pool_kernels<T>(*selected_kernels()).norms;
+  const NormScale<T> scale(norms, grad_output, output, norm_type);
   const RowSpreader<T, double, NormScale<T>> rows(view, kernels, scale);
-  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false, NormSink<T>(input, norm_type, grad_input),
+  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false, NormSink<T>(norms, input, norm_type, grad_input),
                       grad_output, num_threads);
 }
 

@@ -71,36 +71,41 @@ class AverageSink {
   T* output_;
 };
 
-// V: the type summed in; finish_value: V -> T.
-template <class T, class V, class FinishValue>
+// finish_run(count, sums, target) for runs of sums.
+template <class T, class FinishRun>
 class NormSink {
  public:
-  NormSink(FinishValue finish_value, T* output) : finish_value_(finish_value), output_(output) {}
+  NormSink(FinishRun finish_run, T* output) : finish_run_(finish_run), output_(output) {}
 
-  V* place(Index) const noexcept { return nullptr; }
-  LanePosition<V>* place_positions(Index) const noexcept { return nullptr; }
-  void finish(const FinishedRows<V>& rows) const noexcept {
-    for (Index y = 0; y < rows.y.count; ++y) {
-      T* target = output_ + rows.offset + y * rows.output_pitch;
-      const V* sums = rows.values + y * rows.pitch;
-      for (Index i = 0; i < rows.block.elements(); ++i) target[i] = static_cast<T>(finish_value_(sums[i]));
-    }
+  double* place(Index) const noexcept { return nullptr; }
+  LanePosition<double>* place_positions(Index) const noexcept { return nullptr; }
+  void finish(const FinishedRows<double>& rows) const noexcept {
+    for (Index y = 0; y < rows.y.count; ++y)
+      finish_run_(rows.block.elements(), rows.values + y * rows.pitch, output_ + rows.offset + y * rows.output_pitch);
   }
 
  private:
-  FinishValue finish_value_;
+  FinishRun finish_run_;
   T* output_;
 };
 
-// Sums of `term` of each element, in double; the result is `finish_value` of the sum.
-template <class T, class Term, class FinishValue>
-void sum_powers(const PoolGeometry& geometry, const T* input, Term term, FinishValue finish_value, T* output,
+// Sums of `term` of each element, in double, and `finish_run` of the sums.
+template <class T, class Term, class FinishRun>
+void sum_powers(const PoolGeometry& geometry, const T* input, Term term, FinishRun finish_run, T* output,
                 int num_threads) {
   const PoolView view = forward_view(geometry);
   const PoolKernels<double>& kernels = pool_kernels<double>(*selected_kernels());
   const RowReducer<T, double, Term> rows(view, kernels, kernels.sum, false, false, term, 0.0);
-  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false,
-                      NormSink<T, double, FinishValue>(finish_value, output), input, num_threads);
+  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false, NormSink<T, FinishRun>(finish_run, output), input,
+                      num_threads);
+}
+
+// A run of finish(sum).
+template <class T, class Finish>
+auto each_of_run(Finish finish) {
+  return [finish](Index count, const double* sums, T* target) {
+    for (Index i = 0; i < count; ++i) target[i] = static_cast<T>(finish(sums[i]));
+  };
 }
 
 // forward(block, source, target, num_threads) for all planes.
@@ -156,13 +161,14 @@ void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_t
                                 });
   }
   if (std::isinf(norm_type)) return max_magnitude<T>(geometry, input, output, nullptr, num_threads);
-  if (norm_type == 1)
-    return sum_powers(geometry, input, Power<T, 1>{}, [](double sum) { return sum; }, output, num_threads);
-  if (norm_type == 2)
-    return sum_powers(geometry, input, Power<T, 2>{}, [](double sum) { return std::sqrt(sum); }, output, num_threads);
-  sum_powers(
-      geometry, input, AnyPower<T>{norm_type}, [norm_type](double sum) { return std::pow(sum, 1 / norm_type); }, output,
-      num_threads);
+  const NormKernels<T>& norms = pool_kernels<T>(*selected_kernels()).norms;
+  if (norm_type == 1) {
+    const auto keep = each_of_run<T>([](double sum) { return sum; });
+    return sum_powers(geometry, input, WideMagnitude<T>{}, keep, output, num_threads);
+  }
+  if (norm_type == 2) return sum_powers(geometry, input, Square<T>{norms}, norms.roots, output, num_threads);
+  const auto root = each_of_run<T>([norm_type](double sum) { return std::pow(sum, 1 / norm_type); });
+  sum_powers(geometry, input, AnyPower<T>{norm_type}, root, output, num_threads);
 }
 
 #define CONVPOOL_AVERAGE(T) template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);

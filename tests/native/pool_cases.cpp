@@ -117,7 +117,7 @@ void check_extremes(const Call& call, Extreme extreme) {
     Guarded<I> indices(places, call.is_at_end);
     const std::int64_t inputs = geometry.input.elements();
     call.check<T>("gradient by indices", inputs, 0, [&](T* target, int threads) {
-      const GivenIndices<I> given = convpool::examine_indices<I>(geometry, indices.data(), threads);
+      const GivenIndices<I> given = convpool::examine_indices<T>(geometry, indices.data(), threads);
       convpool::extreme_pool_backward<T, I>(geometry, extreme, gradient.data(), nullptr, given, Ties::first, target,
                                             threads);
     });
@@ -238,6 +238,25 @@ void check_case(Report& report, const PoolCase& shape) {
   }
 }
 
+// Maxima of so many small windows that their gradients are compared with places instead of following them.
+void check_many_windows(Report& report, std::int64_t width) {
+  constexpr std::int64_t kHeight = 9, kResults = 128 * 1024;
+  const struct {
+    std::int64_t kernel, stride, padding;
+  } windows[] = {{2, 1, 0}, {3, 1, 1}, {2, 2, 0}, {2, 2, 1}, {3, 2, 0}, {3, 2, 1}, {3, 3, 0}, {4, 4, 0}};
+  for (const auto& [kernel, stride, padding] : windows) {
+    const std::string name = "many windows of " + std::to_string(kernel) + " at " + std::to_string(stride) +
+                             ", width " + std::to_string(width);
+    if (!report.wants("pool " + name)) continue;
+    PoolCase shape = sliding(name, {1, 1, kHeight, width}, kernel, stride, padding);
+    const std::int64_t plane = geometry_of(shape, Layout::channels_first).output.plane();
+    shape.input[1] = kResults / plane + 1;
+    const PoolGeometry geometry = geometry_of(shape, Layout::channels_first);
+    for (const bool is_at_end : {true, false})
+      check_extremes<float, std::int32_t>({report, geometry, " channels first float32", is_at_end}, Extreme::max);
+  }
+}
+
 std::vector<PoolCase> named_cases() {
   std::vector<PoolCase> cases = {
       sliding("empty batch", {0, 3, 6, 6}, 2, 2),
@@ -279,6 +298,8 @@ void run_pool_cases(Report& report) {
   for (const PoolCase& shape : named_cases()) check_case(report, shape);
   for (std::int64_t n = 1; n <= kLongestTail; n += report.round().tail_step())
     for (const PoolCase& shape : tails(n)) check_case(report, shape);
+  for (std::int64_t width = 4; width <= kLongestTail; width += 5 * report.round().tail_step())
+    check_many_windows(report, width);
 }
 
 }  // namespace driver
