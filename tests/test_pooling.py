@@ -300,6 +300,28 @@ def test_lp_pool_equals_the_reference(isa, shape, layout, norm):
     np.testing.assert_allclose(image_from(grad, layout), gradient, rtol=1e-12, atol=tolerance)
 
 
+@pytest.mark.parametrize("norm", [*NORMS, np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@each_layout
+def test_nothing_reaches_elements_in_no_window(isa, layout, dtype, norm):
+    """Between windows of 2 at steps of 3, and behind the last one, elements may be anything: no output knows them."""
+    for shape in [(1, 9, 7), (2, 3, 8, 7), (1, 2, 6, 3, 7)]:
+        is_covered = np.ones(shape[2:], bool)
+        for axis, extent in enumerate(shape[2:]):
+            place = np.arange(extent)
+            outside = (place % 3 == 2) | (place - place % 3 + 2 > extent)
+            is_covered[(slice(None),) * axis + (outside,)] = False
+        x = np.where(is_covered, -2.0, np.resize([np.inf, np.nan, -np.inf, -3.0], shape)).astype(dtype)
+        arguments = {"kernel_size": 2, "stride": 3, "layout": layout}
+        output = lp_pool(image_to(x, layout), norm, **arguments)
+        for module in (convpool, reference):
+            gradient = module.lp_pool_backward(np.ones_like(output), image_to(x, layout), output, norm, **arguments)
+            gradient = image_from(gradient, layout)
+            assert (gradient[..., ~is_covered] == 0).all()
+            assert np.isfinite(gradient).all()
+            assert (gradient[..., is_covered] < 0).any()
+
+
 def test_one_nan_reaches_its_windows_only(isa):
     x = np.ones((1, 1, 40), np.float32)
     x[0, 0, 20] = np.inf

@@ -115,6 +115,17 @@ def test_gradients_of_many_maxima(isa, kernel, stride):
             same_bits(found, expected)
 
 
+@pytest.mark.parametrize("threads", [2, 3, 4, 8])
+def test_threads_do_not_choose_between_two_nan(isa, threads):
+    """An element that sums two NaN of other bits: which one is left may differ between algorithms."""
+    x = np.zeros((1, 40, 64, 64), np.float32)
+    x[0, :, 20, 20] = 1
+    gradient = np.ones_like(x)
+    gradient[0, 0, 19, 19:22] = np.inf, -np.inf, np.nan
+    found = convpool.max_pool_backward(gradient, x, 3, 1, 1, num_threads=threads)
+    same_bits(found, convpool.max_pool_backward(gradient, x, 3, 1, 1, num_threads=1))
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_and_batches_do_not_change_a_bit(isa, threads):
     """Bands of one large plane, and several planes a task; a small image alone takes other loops than in a batch."""

@@ -87,12 +87,12 @@ void scatter_gradients(const PoolGeometry& geometry, const T* grad_output, const
   }
 }
 
-// `indices` lie in their own windows.
+// `indices` lie in their own windows; is_gathered: with pays_gather().
 template <class T, class I>
-void follow_indices(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
-                    int num_threads) {
+void follow_indices(const PoolGeometry& geometry, bool is_gathered, const T* grad_output, const I* indices,
+                    T* grad_input, int num_threads) {
   if constexpr (std::is_same_v<I, std::int32_t> && !kIsHalf<T>) {
-    if (pays_gather<T>(geometry)) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
+    if (is_gathered) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
   }
   scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
 }
@@ -104,10 +104,13 @@ void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad
                     int num_threads) {
   if (!fits_whole_outers<T, I>(geometry, num_threads))
     return first_in_blocks(geometry, order_of(extreme), grad_output, input, grad_input, num_threads);
+  // How many windows a slice has depends on the number of threads, so whether they are many must not matter: of two NaN
+  // in a sum, a gather may keep another one than a scatter.
+  const bool is_gathered = pays_block_gather<Computed<T>>(geometry);
   for_each_slice<T, I>(geometry, num_threads,
                        [&](const PoolGeometry& slice, Index from, Index to, T* maxima, I* indices) {
                          extreme_pool_forward(slice, extreme, input + from, maxima, indices, num_threads);
-                         follow_indices(slice, grad_output + to, indices, grad_input + from, num_threads);
+                         follow_indices(slice, is_gathered, grad_output + to, indices, grad_input + from, num_threads);
                        });
 }
 
@@ -145,8 +148,10 @@ void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const 
     return tied_extremes(geometry, extreme, grad_output, input, ties == Ties::split, grad_input, num_threads);
   if (indices.data == nullptr)
     return first_extremes<T, I>(geometry, extreme, grad_output, input, grad_input, num_threads);
-  if (indices.are_in_windows) follow_indices(geometry, grad_output, indices.data, grad_input, num_threads);
-  else scatter_gradients(geometry, grad_output, indices.data, grad_input, num_threads);
+  if (indices.are_in_windows)
+    return follow_indices(geometry, pays_gather<Computed<T>>(geometry), grad_output, indices.data, grad_input,
+                          num_threads);
+  scatter_gradients(geometry, grad_output, indices.data, grad_input, num_threads);
 }
 
 template <class T, class I>

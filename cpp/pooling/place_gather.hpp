@@ -6,12 +6,12 @@
 
 namespace convpool {
 
-// Few enough windows over an element that looking at all of them is faster than going where they point; channels first,
+// Few enough windows over an element that looking at all of them is faster than going where they point; of one channel,
 // many windows for which there is a kernel.
 template <class T>
 bool pays_gather(const PoolGeometry& geometry);
 template <class T>
-bool pays_block_gather(const PoolGeometry& geometry);  // with gather_block()
+bool pays_block_gather(const PoolGeometry& geometry);  // the same of several channels, whatever the part
 
 // Indices in a window of their own, which are_in_windows() has found or which this library has just made.
 template <class T>

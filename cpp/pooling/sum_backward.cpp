@@ -86,39 +86,51 @@ class PlainSink {
   T* grad_input_;
 };
 
-// grad_input = sign(x) |x|^(p-1) * sum, 0 where x is 0.
+// grad_input = sign(x) |x|^(p-1) * sum, 0 where x is 0 or lies in no window (there it may be infinite or NaN).
 template <class T>
 class NormSink {
  public:
-  NormSink(const NormKernels<T>& kernels, const T* input, double norm_type, T* grad_input)
-      : kernels_(kernels), input_(input), norm_type_(norm_type), grad_input_(grad_input) {}
+  NormSink(const PoolView& view, const NormKernels<T>& kernels, const T* input, double norm_type, T* grad_input)
+      : view_(view), kernels_(kernels), input_(input), norm_type_(norm_type), grad_input_(grad_input) {
+    for (const ViewAxis& axis : view.axes)
+      for (const Range& windows : axis.reads) are_all_covered_ = are_all_covered_ && windows.count > 0;
+  }
 
   double* place(Index) const noexcept { return nullptr; }
   LanePosition<double>* place_positions(Index) const noexcept { return nullptr; }
   void finish(const FinishedRows<double>& rows) const noexcept {
     for (Index y = 0; y < rows.y.count; ++y) {
       const Index offset = rows.offset + y * rows.output_pitch;
-      const double* sums = rows.values + y * rows.pitch;
-      if (norm_type_ == 2) {
-        kernels_.times_values(rows.block.elements(), sums, input_ + offset, grad_input_ + offset);
-        continue;
-      }
-      for (Index i = 0; i < rows.block.elements(); ++i) {
-        const double value = input_[offset + i];
-        grad_input_[offset + i] = value == 0 ? T{0} : static_cast<T>(slope(value) * sums[i]);
-      }
+      scale(rows.block.elements(), rows.values + y * rows.pitch, input_ + offset, grad_input_ + offset);
+      if (!are_all_covered_) leave_uncovered(rows.z, rows.y.first + y, rows.block, grad_input_ + offset);
     }
   }
 
  private:
+  void scale(Index count, const double* sums, const T* values, T* target) const noexcept {
+    if (norm_type_ == 2) return kernels_.times_values(count, sums, values, target);
+    for (Index i = 0; i < count; ++i) {
+      const double value = values[i];
+      target[i] = value == 0 ? T{0} : static_cast<T>(slope(value) * sums[i]);
+    }
+  }
+  void leave_uncovered(Index z, Index y, const RowBlock& block, T* row) const noexcept {
+    const auto& [deep, high, wide] = view_.axes;
+    const bool is_row_covered = deep.of(z).count > 0 && high.of(y).count > 0;
+    for (Index x = 0; x < block.columns; ++x)
+      if (!is_row_covered || wide.of(block.column + x).count == 0)
+        std::fill_n(row + x * block.lanes, block.lanes, T{0});
+  }
   double slope(double value) const noexcept {
     if (norm_type_ == 1) return value > 0 ? 1 : value < 0 ? -1 : value;
     return std::copysign(std::pow(std::fabs(value), norm_type_ - 1), value);
   }
+  const PoolView& view_;
   const NormKernels<T>& kernels_;
   const T* input_;
   double norm_type_;
   T* grad_input_;
+  bool are_all_covered_ = true;
 };
 
 }  // namespace
@@ -173,8 +185,8 @@ void lp_pool_backward(const PoolGeometry& geometry, const T* grad_output, const 
   const NormKernels<T>& norms = pool_kernels<T>(*selected_kernels()).norms;
   const NormScale<T> scale(norms, grad_output, output, norm_type);
   const RowSpreader<T, double, NormScale<T>> rows(view, kernels, scale);
-  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false, NormSink<T>(norms, input, norm_type, grad_input),
-                      grad_output, num_threads);
+  run_windows<double>(view, rows, kernels.sum, kernels.lanes, false,
+                      NormSink<T>(view, norms, input, norm_type, grad_input), grad_output, num_threads);
 }
 
 template void avg_pool_backward(const PoolGeometry&, const float*, float*, int);

@@ -235,8 +235,9 @@ def lp_pool_backward(
     Returns
     -------
     ndarray, dtype of input, shape of input
-        ``sign(x) * |x|**(p - 1) * sum over windows of grad_output * output**(1 - p)``; 0 where x is 0, and a window
-        whose norm is 0 contributes nothing. ``p = inf``: ``sign(x)`` times the gradient for the first largest ``|x|``.
+        ``sign(x) * |x|**(p - 1) * sum over windows of grad_output * output**(1 - p)``; 0 where x is 0
+        or in no window, and a window whose norm is 0 contributes nothing.
+        ``p = inf``: ``sign(x)`` times the gradient for the first largest ``|x|``.
 
     Raises
     ------

@@ -86,7 +86,8 @@ def lp_pool_backward(
     """Gradient of `lp_pool`.
 
     ``grad_input = sign(input) * sum over windows of grad_output * (|input| / output) ** (p - 1)``, 0 where the input or
-    the norm is 0. For infinite p the gradient goes to the first element of largest magnitude, times its sign.
+    the norm is 0, and where no window reaches the input. For infinite p the gradient goes to the first element of
+    largest magnitude, times its sign.
 
     Parameters
     ----------
@@ -112,12 +113,15 @@ def lp_pool_backward(
     check_shape("output", norm, image.shape, windows.outputs)
     with quiet():
         if math.isinf(power):
-            collected = accumulate(grad, first_extreme(np.abs(image), windows, np.argmax)[1], windows.extents)
+            shares, positions = grad, first_extreme(np.abs(image), windows, np.argmax)[1]
+            reached = np.ones(grad.shape)
         else:
-            collected = accumulate(
-                _shares(grad, np.abs(image), norm, windows, power), windows.positions, windows.extents
-            )
-        return store(image_to(np.sign(image) * collected, layout), grad_output.dtype, out)
+            shares, positions = _shares(grad, np.abs(image), norm, windows, power), windows.positions
+            reached = np.broadcast_to(windows.real, shares.shape).astype(np.float64)
+        is_reached = accumulate(reached, positions, windows.extents) > 0
+        collected = accumulate(shares, positions, windows.extents)
+        signs = np.where(is_reached, np.sign(image), 0.0)  # what no window reaches may be NaN
+        return store(image_to(signs * collected, layout), grad_output.dtype, out)
 
 
 def _shares(
