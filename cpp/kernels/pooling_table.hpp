@@ -206,7 +206,7 @@ struct PlaceCheck {
   std::int32_t base;  // of the first plane
 };
 
-// LP pooling with exponent 2, summed in double. No array overlaps another.
+// LP pooling with exponent 2, summed in double. No target overlaps an array that is read.
 template <class T>
 struct NormKernels {
   void (*squares)(Index count, const T* source, double* target);
