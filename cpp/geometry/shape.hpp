@@ -63,6 +63,7 @@ struct Extents {
   std::int64_t batch_stride() const { return channels * plane(); }
   std::int64_t channel_stride() const { return layout == Layout::channels_first ? plane() : 1; }
   std::int64_t axis_stride(int axis) const;
+  bool has_whole_planes() const { return channel_stride() == plane() || channels == 1; }  // nothing lies between
   Shape shape() const;
 };
 

@@ -1,6 +1,5 @@
 // The list of kernel bodies. An isa_<x>.cpp includes it inside its own namespace, so a new kernel touches no ISA file
 // and a new ISA no kernel.
-#include "kernels/lanes.inl.hpp"
 #include "kernels/partial.inl.hpp"
 #include "kernels/transposes.inl.hpp"
 #include "kernels/moves.inl.hpp"

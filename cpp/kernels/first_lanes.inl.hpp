@@ -5,15 +5,17 @@ static inline __attribute__((always_inline)) int lane_within(Index lane, int lan
   return lane < 0 ? 0 : lane > lanes ? lanes : static_cast<int>(lane);
 }
 
-// The lanes [from, to) of a vector, those that exist: only these are read, the others are `others`.
-template <class T, int Size = sizeof(T)>
+// The lanes [from, to) of a vector, those that exist: only these are read, the others are `others`. Sources are
+// as wide as T. IsWide: of four or eight bytes, for which an instruction set may have masks.
+template <class T, bool IsWide = (sizeof(T) >= 4)>
 class LaneSpan {
  public:
   static constexpr bool kHasMasks = false;
   LaneSpan() = default;
   LaneSpan(Index from, Index to) : from_(lane_within(from, kLanes<T>)), to_(lane_within(to, kLanes<T>)) {}
 
-  inline __attribute__((always_inline)) Vector<T> load(const T* source, Vector<T> others) const {
+  template <class U>
+  inline __attribute__((always_inline)) Vector<U> load(const U* source, Vector<U> others) const {
     for (int lane = from_; lane < to_; ++lane) others[lane] = source[lane];
     return others;
   }

@@ -13,6 +13,7 @@ constexpr int kRegisters = 16;
 constexpr int kWeightRows = 4, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 2;
 
 #include "kernels/vector.inl.hpp"
+#include "kernels/lanes.inl.hpp"
 
 static inline __attribute__((always_inline)) __m256 multiply_add(__m256 a, __m256 b, __m256 c) {
   return _mm256_fmadd_ps(a, b, c);
@@ -23,52 +24,33 @@ static inline __attribute__((always_inline)) __m256d multiply_add(__m256d a, __m
 
 #include "kernels/first_lanes.inl.hpp"
 
-// Elements of four and of eight bytes have masks here: all bits of a lane of the span are set.
+// All bits of a lane of the span are set.
 template <class T>
-class LaneSpan<T, 4> {
+class LaneSpan<T, true> {
  public:
   static constexpr bool kHasMasks = true;
   LaneSpan() = default;
   inline __attribute__((always_inline)) LaneSpan(Index from, Index to) {
-    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    lanes_ = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(lane_within(from, 8)), lanes),
-                                 _mm256_cmpgt_epi32(_mm256_set1_epi32(lane_within(to, 8)), lanes));
+    const Vector<P> lane = lane_numbers<P>(typename LaneList<kLanes<T>>::type{});
+    lanes_ = (__m256i)((lane >= static_cast<P>(lane_within(from, kLanes<T>))) &
+                       (lane < static_cast<P>(lane_within(to, kLanes<T>))));
   }
-  inline __attribute__((always_inline)) Vector<T> load(const T* source) const {
-    return (Vector<T>)_mm256_maskload_epi32(reinterpret_cast<const int*>(source), lanes_);
+  template <class U>
+  inline __attribute__((always_inline)) Vector<U> load(const U* source) const {
+    if constexpr (sizeof(U) == 4) return (Vector<U>)_mm256_maskload_epi32(reinterpret_cast<const int*>(source), lanes_);
+    else return (Vector<U>)_mm256_maskload_epi64(reinterpret_cast<const long long*>(source), lanes_);
   }
-  inline __attribute__((always_inline)) Vector<T> load(const T* source, Vector<T> others) const {
-    return (Vector<T>)_mm256_blendv_epi8((__m256i)others, (__m256i)load(source), lanes_);
+  template <class U>
+  inline __attribute__((always_inline)) Vector<U> load(const U* source, Vector<U> others) const {
+    return (Vector<U>)_mm256_blendv_epi8((__m256i)others, (__m256i)load(source), lanes_);
   }
   inline __attribute__((always_inline)) void store(T* target, Vector<T> value) const {
-    _mm256_maskstore_epi32(reinterpret_cast<int*>(target), lanes_, (__m256i)value);
+    if constexpr (sizeof(T) == 4) _mm256_maskstore_epi32(reinterpret_cast<int*>(target), lanes_, (__m256i)value);
+    else _mm256_maskstore_epi64(reinterpret_cast<long long*>(target), lanes_, (__m256i)value);
   }
 
  private:
-  __m256i lanes_;
-};
-
-template <class T>
-class LaneSpan<T, 8> {
- public:
-  static constexpr bool kHasMasks = true;
-  LaneSpan() = default;
-  inline __attribute__((always_inline)) LaneSpan(Index from, Index to) {
-    const __m256i lanes = _mm256_setr_epi64x(0, 1, 2, 3);
-    lanes_ = _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_set1_epi64x(lane_within(from, 4)), lanes),
-                                 _mm256_cmpgt_epi64(_mm256_set1_epi64x(lane_within(to, 4)), lanes));
-  }
-  inline __attribute__((always_inline)) Vector<T> load(const T* source) const {
-    return (Vector<T>)_mm256_maskload_epi64(reinterpret_cast<const long long*>(source), lanes_);
-  }
-  inline __attribute__((always_inline)) Vector<T> load(const T* source, Vector<T> others) const {
-    return (Vector<T>)_mm256_blendv_epi8((__m256i)others, (__m256i)load(source), lanes_);
-  }
-  inline __attribute__((always_inline)) void store(T* target, Vector<T> value) const {
-    _mm256_maskstore_epi64(reinterpret_cast<long long*>(target), lanes_, (__m256i)value);
-  }
-
- private:
+  using P = LanePosition<T>;
   __m256i lanes_;
 };
 

@@ -13,6 +13,7 @@ constexpr int kRegisters = 32;
 constexpr int kWeightRows = 8, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 4;
 
 #include "kernels/vector.inl.hpp"
+#include "kernels/lanes.inl.hpp"
 
 static inline __attribute__((always_inline)) __m512 multiply_add(__m512 a, __m512 b, __m512 c) {
   return _mm512_fmadd_ps(a, b, c);
@@ -59,21 +60,24 @@ static inline __attribute__((always_inline)) Vector<T> load_first_apart(const T*
   return value;
 }
 
-// The lanes [from, to) of a vector, those that exist: only these are read, the others are `others`.
+// The lanes [from, to) of a vector, those that exist: only these are read, the others are `others`. Sources are as wide
+// as T.
 template <class T>
 class LaneSpan {
  public:
   LaneSpan() = default;
   LaneSpan(Index from, Index to) : lanes_(first_lanes(to) & ~first_lanes(from)) {}
 
-  inline __attribute__((always_inline)) Vector<T> load(const T* source, Vector<T> others) const {
+  template <class U>
+  inline __attribute__((always_inline)) Vector<U> load(const U* source, Vector<U> others) const {
+    static_assert(sizeof(U) == sizeof(T));
     const __m512i rest = (__m512i)others;
-    if constexpr (sizeof(T) == 1) return (Vector<T>)_mm512_mask_loadu_epi8(rest, lanes_, source);
-    else if constexpr (sizeof(T) == 2)
-      return (Vector<T>)_mm512_mask_loadu_epi16(rest, static_cast<__mmask32>(lanes_), source);
-    else if constexpr (sizeof(T) == 4)
-      return (Vector<T>)_mm512_mask_loadu_epi32(rest, static_cast<__mmask16>(lanes_), source);
-    else return (Vector<T>)_mm512_mask_loadu_epi64(rest, static_cast<__mmask8>(lanes_), source);
+    if constexpr (sizeof(U) == 1) return (Vector<U>)_mm512_mask_loadu_epi8(rest, lanes_, source);
+    else if constexpr (sizeof(U) == 2)
+      return (Vector<U>)_mm512_mask_loadu_epi16(rest, static_cast<__mmask32>(lanes_), source);
+    else if constexpr (sizeof(U) == 4)
+      return (Vector<U>)_mm512_mask_loadu_epi32(rest, static_cast<__mmask16>(lanes_), source);
+    else return (Vector<U>)_mm512_mask_loadu_epi64(rest, static_cast<__mmask8>(lanes_), source);
   }
 
  private:

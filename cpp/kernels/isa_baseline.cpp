@@ -11,6 +11,7 @@ constexpr int kRegisters = 16;
 constexpr int kWeightRows = 4, kPixelVectors = 2, kGradientRows = 4, kChannelVectors = 2;
 
 #include "kernels/vector.inl.hpp"
+#include "kernels/lanes.inl.hpp"
 
 // Two roundings: there is no fused instruction to rely on.
 template <class V>

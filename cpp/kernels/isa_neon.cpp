@@ -13,6 +13,7 @@ constexpr int kRegisters = 32;
 constexpr int kWeightRows = 8, kPixelVectors = 3, kGradientRows = 6, kChannelVectors = 4;
 
 #include "kernels/vector.inl.hpp"
+#include "kernels/lanes.inl.hpp"
 
 static inline __attribute__((always_inline)) float32x4_t multiply_add(float32x4_t a, float32x4_t b, float32x4_t c) {
   return vfmaq_f32(c, a, b);

@@ -80,7 +80,8 @@ constexpr PoolKernels<T> make_pool_kernels() {
     kernels.norms = {squares<T>, roots<T>, over_norms<T>, times_values<T>};
     kernels.gather_channels = gather_channels<T>;
     kernels.average_spreads = window_spreads<T, AverageSpread, SharedGradients>();
-    kernels.place_spreads = window_spreads<T, PlaceSpread, PlacedGradients>();
+    // With fewer lanes, or fewer registers for the sums, a place is followed faster than it is compared.
+    if constexpr (kLanes<T> >= 16) kernels.place_spreads = window_spreads<T, PlaceSpread, PlacedGradients>();
   }
   return kernels;
 }

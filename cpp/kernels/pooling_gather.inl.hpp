@@ -18,19 +18,6 @@ static inline __attribute__((always_inline)) Vector<LanePosition<T>> load_places
   }
 }
 
-// Of as many places as a vector has, those that a vector of T has lanes for.
-template <class T>
-static inline __attribute__((always_inline)) Vector<LanePosition<T>> lower_places(Vector<std::int32_t> places) {
-  if constexpr (sizeof(T) == sizeof(std::int32_t)) {
-    return places;
-  } else {
-    typedef std::int32_t Half __attribute__((vector_size(CONVPOOL_VECTOR_BYTES / 2)));
-    Half half;
-    __builtin_memcpy(&half, &places, sizeof half);
-    return __builtin_convertvector(half, Vector<LanePosition<T>>);
-  }
-}
-
 template <class T, int Vectors, bool IsPartial>
 static inline __attribute__((always_inline)) void gather_channel_block(const ChannelGather<T>& g, Index column,
                                                                        Index lane) {

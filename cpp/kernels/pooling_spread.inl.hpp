@@ -41,32 +41,20 @@ struct InnerSpread {
   inline __attribute__((always_inline)) Vector<U> at(const U* source, int, Vector<U>) const {
     return load(source);
   }
-  inline __attribute__((always_inline)) Vector<LanePosition<T>> places(const std::int32_t* source, int) const {
-    return load_places<T, false>(source, kLanes<T>);
-  }
 };
 
 template <class T, int Count>
 struct BorderSpread {
   LaneSpan<T> spans[Count];
-  LaneSpan<std::int32_t> place_spans[Count];
 
   // Windows [0, windows) exist; lane 0 of distance 0 is `first`.
   inline __attribute__((always_inline)) BorderSpread(Index windows, Index first) {
 #pragma GCC unroll 4
-    for (int i = 0; i < Count; ++i) {
-      const Index from = -(first + i), to = windows + from;
-      spans[i] = LaneSpan<T>(from, to);
-      place_spans[i] = LaneSpan<std::int32_t>(from, to < kLanes<T> ? to : kLanes<T>);
-    }
+    for (int i = 0; i < Count; ++i) spans[i] = LaneSpan<T>(-(first + i), windows - (first + i));
   }
-  inline __attribute__((always_inline)) Vector<T> at(const T* source, int distance, Vector<T> others) const {
+  template <class U>
+  inline __attribute__((always_inline)) Vector<U> at(const U* source, int distance, Vector<U> others) const {
     return spans[distance].load(source, others);
-  }
-  // No element is at the place of a window that does not exist.
-  inline __attribute__((always_inline)) Vector<LanePosition<T>> places(const std::int32_t* source, int distance) const {
-    const Vector<std::int32_t> places = place_spans[distance].load(source, broadcast<std::int32_t>(-1));
-    return lower_places<T>(places);
   }
 };
 
@@ -148,7 +136,7 @@ class PlacedGradients {
 #pragma GCC unroll 4
     for (int i = 0; i < Windows::kCount; ++i) {
       gradients_[i] = part_.at(s_.gradients + offset + i, i, Vector<T>{});
-      places_[i] = part_.places(s_.places + offset + i, i);
+      places_[i] = part_.at(s_.places + offset + i, i, broadcast<std::int32_t>(-1));  // nobody's
     }
   }
 
@@ -165,7 +153,7 @@ class PlacedGradients {
   }
 
  private:
-  using P = LanePosition<T>;
+  using P = std::int32_t;
 
   const PlaceSpread<T>& s_;
   const Part& part_;

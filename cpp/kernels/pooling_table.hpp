@@ -234,7 +234,7 @@ struct PoolKernels {
   NormKernels<T> norms;
   void (*gather_channels)(const ChannelGather<T>& gather);
   WindowSpreadKernels<AverageSpread<T>> average_spreads;
-  WindowSpreadKernels<PlaceSpread<T>> place_spreads;
+  WindowSpreadKernels<PlaceSpread<T>> place_spreads;  // of elements as wide as a place, or all null
 };
 
 }  // namespace convpool

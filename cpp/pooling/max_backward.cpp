@@ -51,15 +51,15 @@ void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indice
              Add add) {
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const Index planes = geometry.input.batch * geometry.input.channels;
-  const bool is_first = geometry.input.layout == Layout::channels_first || geometry.input.channels == 1;
-  if (is_first && planes >= kGroupsPerThread * kGroup * threads)
+  const bool is_whole = geometry.input.has_whole_planes();
+  if (is_whole && planes >= kGroupsPerThread * kGroup * threads)
     return scatter_groups(geometry, grad_output, indices, grad_input, threads, add);
   const ScatterTasks tasks(geometry.input, geometry.output, threads);
   const int workers = worker_count(threads, tasks.count(), scatter_cost(geometry));
   // Channels last: the elements of a plane lie far apart, often in the same few sets of the cache. Where a block of
   // planes fits, it is put together elsewhere.
   const Index block = geometry.input.plane() * tasks.most_lanes() * static_cast<Index>(sizeof(T));
-  const bool is_elsewhere = !is_first && block <= kMostBlockBytes;
+  const bool is_elsewhere = !is_whole && block <= kMostBlockBytes;
   const Workspace memory(workers, is_elsewhere ? static_cast<std::size_t>(block) : 0);
   parallel_for(tasks.count(), workers, [&](Index task, int worker) {
     tasks.run(task, [&](const ScatterTask& part) {

@@ -63,15 +63,11 @@ class ChannelGatherer {
   std::vector<Index> first_, counts_;
 };
 
-// Channels first: small windows.
+// One channel: small windows, where the places of a vector are compared faster than they are followed.
 template <class T>
 auto place_spread_kernel(const PoolGeometry& geometry) {
   const auto& [deep, high, wide] = geometry.axes;
   return window_spread_kernel(deep, high, wide, pool_kernels<T>(*selected_kernels()).place_spreads);
-}
-
-bool is_one_channel(const PoolGeometry& geometry) {
-  return geometry.input.layout == Layout::channels_first || geometry.input.channels == 1;
 }
 
 template <class T>
@@ -96,9 +92,7 @@ void gather_view(const PoolView& view, const T* grad_output, const std::int32_t*
 template <class T>
 bool pays_gather(const PoolGeometry& geometry) {
   constexpr Index kMostWindows = 27, kLeastChannels = 8;
-  // Channels first: fewer lanes, or fewer registers for the sums, and a place is followed faster than it is compared.
   constexpr Index kLeastResults = 128 * 1024;
-  constexpr int kLeastLanes = 16;
   Index windows = 1;
   for (const Axis& axis : geometry.axes) {
     windows *= axis.largest_cover();
@@ -107,21 +101,21 @@ bool pays_gather(const PoolGeometry& geometry) {
   if (windows > kMostWindows || selected_kernels() == nullptr ||
       geometry.input.plane() >= std::numeric_limits<std::int32_t>::max())
     return false;
-  if (!is_one_channel(geometry)) return geometry.input.channels >= kLeastChannels;
-  return geometry.output.elements() >= kLeastResults && pool_kernels<T>(*selected_kernels()).lanes >= kLeastLanes &&
-         place_spread_kernel<T>(geometry) != nullptr;
+  if (!geometry.input.has_whole_planes()) return geometry.input.channels >= kLeastChannels;
+  return geometry.output.elements() >= kLeastResults && place_spread_kernel<T>(geometry) != nullptr;
 }
 
 template <class T>
 bool pays_block_gather(const PoolGeometry& geometry) {
-  return !is_one_channel(geometry) && pays_gather<T>(geometry);
+  return !geometry.input.has_whole_planes() && pays_gather<T>(geometry);
 }
 
 template <class T>
 void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const std::int32_t* indices, T* grad_input,
                       int num_threads) {
-  PoolView view = plain_backward_view(geometry);
-  if (!is_one_channel(geometry)) return gather_view(view, grad_output, indices, grad_input, false, num_threads);
+  const PoolView view = plain_backward_view(geometry);
+  if (!geometry.input.has_whole_planes())
+    return gather_view(view, grad_output, indices, grad_input, false, num_threads);
   run_place_spread(view, place_spread_kernel<T>(geometry), grad_output, indices, grad_input, num_threads);
 }
 

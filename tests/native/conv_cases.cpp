@@ -102,7 +102,7 @@ void check_pass(Report& report, const ConvGeometry& geometry, const ConvData<T>&
   if (report.round().isa != "reference" && std::strcmp(algorithm, "reference") == 0)
     report.fail(what + " fell back to the reference loops");
   for (const bool is_at_end : {true, false})
-    report.check(what + " by " + algorithm, run(geometry, data, pass, options, is_at_end), is_exact ? 0 : 1e-5, [&] {
+    report.check(what, run(geometry, data, pass, options, is_at_end), is_exact ? 0 : 1e-5, [&] {
       std::vector<T> expected;
       with_reference([&] { expected = run(geometry, data, pass, {precision, 1}, true); });
       return expected;
@@ -121,11 +121,12 @@ void check_case(Report& report, const ConvCase& shape, Layout layout) {
 }
 
 void check_case(Report& report, const ConvCase& shape) {
-  if (!report.wants("conv " + shape.name)) return;
-  for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
-    check_case<float>(report, shape, layout);
-    check_case<double>(report, shape, layout);
-  }
+  report.run("conv " + shape.name, [&] {
+    for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+      check_case<float>(report, shape, layout);
+      check_case<double>(report, shape, layout);
+    }
+  });
 }
 
 std::vector<ConvCase> named_cases() {
@@ -229,9 +230,9 @@ ConvCase random_case(std::uint64_t seed) {
 }  // namespace
 
 void run_conv_cases(Report& report) {
-  const std::uint64_t random_cases = report.round().is_quick ? 10 : 60;
+  const std::uint64_t random_cases = report.options().is_quick ? 10 : 60;
   for (const ConvCase& shape : named_cases()) check_case(report, shape);
-  for (std::int64_t n = 1; n <= kLongestTail; n += report.round().tail_step())
+  for (std::int64_t n = 1; n <= kLongestTail; n += report.options().tail_step())
     for (const ConvCase& shape : tails(n)) check_case(report, shape);
   for (std::uint64_t seed = 1; seed <= random_cases; ++seed) check_case(report, random_case(seed));
 }

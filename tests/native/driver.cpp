@@ -30,13 +30,6 @@ std::vector<std::string> required_runs(const std::string& isa) {
   return runs;
 }
 
-struct Options {
-  std::vector<std::string> isas;
-  std::vector<int> threads;
-  std::string only;
-  bool is_race = false, is_quick = false;
-};
-
 Options parse(int count, char** arguments) {
   Options options;
   for (int i = 1; i < count; ++i) {
@@ -100,17 +93,9 @@ int main(int count, char** arguments) {
   const Options options = parse(count, arguments);
   for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL}) std::signal(signal, name_the_case);
   if (options.is_race) return race(), 0;
-  constexpr unsigned char kFillings[] = {0xff, 0xa5, 0x7f, 0x00};  // NaN, something tiny, something huge, zero
-  Report report;
-  for (const std::string& isa : options.isas) {
-    convpool::select_isa(isa);
-    for (std::size_t i = 0; i < options.threads.size(); ++i) {
-      set_filling(kFillings[i % 4]);
-      report.begin({isa, options.threads[i], i == 0, options.only, options.is_quick});
-      run_conv_cases(report);
-      run_pool_cases(report);
-    }
-  }
+  Report report(options);
+  run_conv_cases(report);
+  run_pool_cases(report);
   return report.finish(options.only.empty());
 }
 

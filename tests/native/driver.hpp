@@ -1,13 +1,14 @@
 // What the cases of all operations share: guarded arrays, data, comparisons and the record of what ran.
 //
-// Every case runs once for each thread count. The first time its results are compared with the reference loops, later
-// with the bits of the first time. Arrays lie against pages that nobody may touch, outputs and scratch memory hold
-// other garbage in every round.
+// Every case runs in rounds: each kernel set, with each thread count. The first round of a set compares its results
+// with those of the reference loops, which are computed once, later ones with the bits of the first. Arrays lie against
+// pages that nobody may touch, outputs and scratch memory hold other garbage in every round.
 #pragma once
 
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <any>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -86,33 +87,40 @@ std::vector<T> integers(std::int64_t count, std::uint64_t seed, std::int64_t mos
   return values;
 }
 
-// The round that runs: one instruction set and thread count. Keeps the bits of the first round.
+struct Options {
+  std::vector<std::string> isas;
+  std::vector<int> threads;
+  std::string only;  // cases whose name holds it
+  bool is_race = false, is_quick = false;
+
+  std::int64_t tail_step() const { return is_quick ? 6 : 1; }
+};
+
 struct Round {
   std::string isa;
   int threads = 1;
-  bool is_first = true;
-  std::string only;  // cases whose name holds it
-  bool is_quick = false;
-
-  std::int64_t tail_step() const { return is_quick ? 6 : 1; }
+  bool is_first = true;  // of its kernel set
 };
 
 constexpr std::int64_t kLongestTail = 2 * 16 + 1;  // two vectors of the widest set, and one element more
 
 class Report {
  public:
-  void begin(const Round& round) {
-    round_ = round;
-    next_ = 0;
-    if (round.is_first) hashes_.clear();
-  }
+  explicit Report(const Options& options) : options_(options) {}
+  const Options& options() const { return options_; }
   const Round& round() const { return round_; }
 
-  bool wants(const std::string& name) {
+  // All rounds of a case, if it is wanted.
+  template <class Body>
+  void run(const std::string& name, Body&& body) {
+    if (name.find(options_.only) == std::string::npos) return;
     case_ = name;
-    std::snprintf(running_, sizeof running_, "in %s, %s, %d threads\n", name.c_str(), round_.isa.c_str(),
-                  round_.threads);
-    return name.find(round_.only) != std::string::npos;
+    expected_.clear();
+    for (const std::string& isa : options_.isas)
+      for (std::size_t i = 0; i < options_.threads.size(); ++i) {
+        begin({isa, options_.threads[i], i == 0}, i);
+        body();
+      }
   }
   static const char* running() { return running_; }  // what a signal handler may read
   void count(const std::string& run) { runs_[{round_.isa, run}] += 1; }
@@ -121,15 +129,17 @@ class Report {
     std::printf("FAILED %s, %s, %d threads: %s\n", case_.c_str(), round_.isa.c_str(), round_.threads, what.c_str());
   }
 
-  // Compares a result with what `expected` computes (first round) or with the bits of the first round. `error` is
-  // relative to the largest expected magnitude; 0 asks for the same bits.
+  // Compares a result with what `expected` computes, once for all that have the name `what` in this case, or with the
+  // bits of the first round. `error` is relative to the largest expected magnitude; 0 asks for the same bits.
   template <class T, class Expected>
   void check(const std::string& what, const std::vector<T>& actual, double error, Expected&& expected) {
     checks_ += 1;
     const std::uint64_t hash = hash_of(actual);
     if (round_.is_first) {
       hashes_.push_back(hash);
-      compare(what, actual, expected(), error);
+      std::any& known = expected_[what];
+      if (!known.has_value()) known = std::vector<T>(expected());
+      compare(what, actual, std::any_cast<const std::vector<T>&>(known), error);
     } else if (next_ >= hashes_.size() || hashes_[next_] != hash) {
       fail(what + " has other bits than on one thread");
     }
@@ -139,6 +149,17 @@ class Report {
   int finish(bool is_whole) const;  // fails where something that is required never ran, if all was asked for
 
  private:
+  void begin(const Round& round, std::size_t number) {
+    constexpr unsigned char kFillings[] = {0xff, 0xa5, 0x7f, 0x00};  // NaN, something tiny, something huge, zero
+    set_filling(kFillings[number % 4]);
+    convpool::select_isa(round.isa);
+    round_ = round;
+    next_ = 0;
+    if (round.is_first) hashes_.clear();
+    std::snprintf(running_, sizeof running_, "in %s, %s, %d threads\n", case_.c_str(), round.isa.c_str(),
+                  round.threads);
+  }
+
   template <class T>
   static std::uint64_t hash_of(const std::vector<T>& values) {
     std::uint64_t hash = 14695981039346656037u;
@@ -149,6 +170,7 @@ class Report {
 
   template <class T>
   void compare(const std::string& what, const std::vector<T>& actual, const std::vector<T>& expected, double error) {
+    if (actual.size() != expected.size()) return fail(what + " has another size than expected");
     double largest = 1;
     for (std::size_t i = 0; error > 0 && i < expected.size(); ++i)
       largest = std::max(largest, std::fabs(static_cast<double>(expected[i])));
@@ -163,9 +185,11 @@ class Report {
   }
 
   inline static char running_[160] = "before the first case\n";
+  const Options options_;
   Round round_;
   std::string case_;
-  std::vector<std::uint64_t> hashes_;
+  std::map<std::string, std::any> expected_;  // of the case
+  std::vector<std::uint64_t> hashes_;         // of its first round
   std::size_t next_ = 0;
   std::int64_t checks_ = 0, failures_ = 0;
   std::map<std::pair<std::string, std::string>, std::int64_t> runs_;

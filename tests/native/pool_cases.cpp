@@ -75,11 +75,11 @@ struct Call {
   bool is_at_end;
 
   int threads() const { return report.round().threads; }
-  std::string named(const char* what) const { return what + kind; }
+  std::string named(const std::string& what) const { return what + kind; }
 
   // run(target, threads) fills a result of `count` elements; checked against the same with the reference loops.
   template <class T, class Run>
-  std::vector<T> check(const char* what, std::int64_t count, double error, Run&& run) const {
+  std::vector<T> check(const std::string& what, std::int64_t count, double error, Run&& run) const {
     const auto result = [&](int threads) {
       Guarded<T> target(count, is_at_end);
       run(target.data(), threads);
@@ -100,15 +100,20 @@ constexpr double kRounding = sizeof(T) == 2   ? 2e-2
                              : sizeof(T) == 4 ? 1e-5
                                               : 1e-13;
 
+std::string name_of(Ties ties) {
+  return ties == Ties::first ? "gradient to first" : ties == Ties::all ? "gradient to all" : "gradient split";
+}
+
 template <class T, class I>
 void check_extremes(const Call& call, Extreme extreme) {
   const PoolGeometry& geometry = call.geometry;
   Guarded<T> input(contested<T>(geometry.input.elements()), call.is_at_end);
   const std::int64_t outputs = geometry.output.elements();
-  call.check<T>("extremes", outputs, 0, [&](T* output, int threads) {
+  const std::string of = extreme == Extreme::max ? " of maxima" : " of minima";
+  call.check<T>("values" + of, outputs, 0, [&](T* output, int threads) {
     convpool::extreme_pool_forward<T, I>(geometry, extreme, input.data(), output, nullptr, threads);
   });
-  const std::vector<I> places = call.check<I>("indices", outputs, 0, [&](I* indices, int threads) {
+  const std::vector<I> places = call.check<I>("indices" + of, outputs, 0, [&](I* indices, int threads) {
     Guarded<T> output(outputs, call.is_at_end);
     convpool::extreme_pool_forward<T, I>(geometry, extreme, input.data(), output.data(), indices, threads);
   });
@@ -116,13 +121,13 @@ void check_extremes(const Call& call, Extreme extreme) {
     Guarded<T> gradient(integers<T>(outputs, 9), call.is_at_end);
     Guarded<I> indices(places, call.is_at_end);
     const std::int64_t inputs = geometry.input.elements();
-    call.check<T>("gradient by indices", inputs, 0, [&](T* target, int threads) {
+    call.check<T>("gradient by indices" + of, inputs, 0, [&](T* target, int threads) {
       const GivenIndices<I> given = convpool::examine_indices<T>(geometry, indices.data(), threads);
       convpool::extreme_pool_backward<T, I>(geometry, extreme, gradient.data(), nullptr, given, Ties::first, target,
                                             threads);
     });
     for (const Ties ties : {Ties::first, Ties::all, Ties::split})
-      call.check<T>("gradient of ties", inputs, ties == Ties::split ? kRounding<T> : 0, [&](T* target, int threads) {
+      call.check<T>(name_of(ties) + of, inputs, ties == Ties::split ? kRounding<T> : 0, [&](T* target, int threads) {
         convpool::extreme_pool_backward<T, I>(geometry, extreme, gradient.data(), input.data(), GivenIndices<I>{}, ties,
                                               target, threads);
       });
@@ -148,11 +153,12 @@ void check_norms(const Call& call) {
   Guarded<T> input(integers<T>(geometry.input.elements(), 12), call.is_at_end);
   Guarded<T> gradient(integers<T>(geometry.output.elements(), 13), call.is_at_end);
   for (const double norm : {1.0, 2.0, 3.0, 2.5, std::numeric_limits<double>::infinity()}) {
+    const std::string of = " of norm " + std::to_string(norm);
     const std::vector<T> norms = call.check<T>(
-        "norms", geometry.output.elements(), kRounding<T>,
+        "values" + of, geometry.output.elements(), kRounding<T>,
         [&](T* output, int threads) { convpool::lp_pool_forward<T>(geometry, input.data(), norm, output, threads); });
     Guarded<T> output(norms, call.is_at_end);
-    call.check<T>("gradient of norms", geometry.input.elements(), kRounding<T>, [&](T* target, int threads) {
+    call.check<T>("gradient" + of, geometry.input.elements(), kRounding<T>, [&](T* target, int threads) {
       convpool::lp_pool_backward<T>(geometry, gradient.data(), input.data(), output.data(), norm, target, threads);
     });
   }
@@ -217,25 +223,26 @@ void check_type(Report& report, const PoolGeometry& geometry, Layout layout, con
 }
 
 void check_case(Report& report, const PoolCase& shape) {
-  if (!report.wants("pool " + shape.name)) return;
-  for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
-    const PoolGeometry geometry = geometry_of(shape, layout);
-    for (const PoolPass pass : {PoolPass::max_forward, PoolPass::max_backward, PoolPass::avg_forward,
-                                PoolPass::avg_backward, PoolPass::lp_forward, PoolPass::lp_backward}) {
-      const char* algorithm = convpool::pool_algorithm(geometry, pass);
-      report.count(algorithm);
-      if (report.round().isa != "reference" && std::strcmp(algorithm, "reference") == 0)
-        report.fail("a pass fell back to the reference loops");
+  report.run("pool " + shape.name, [&] {
+    for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+      const PoolGeometry geometry = geometry_of(shape, layout);
+      for (const PoolPass pass : {PoolPass::max_forward, PoolPass::max_backward, PoolPass::avg_forward,
+                                  PoolPass::avg_backward, PoolPass::lp_forward, PoolPass::lp_backward}) {
+        const char* algorithm = convpool::pool_algorithm(geometry, pass);
+        report.count(algorithm);
+        if (report.round().isa != "reference" && std::strcmp(algorithm, "reference") == 0)
+          report.fail("a pass fell back to the reference loops");
+      }
+      check_type<float>(report, geometry, layout, "float32");
+      check_type<double>(report, geometry, layout, "float64");
+      check_type<Float16>(report, geometry, layout, "float16");
+      check_type<BFloat16>(report, geometry, layout, "bfloat16");
+      check_type<std::int8_t>(report, geometry, layout, "int8");
+      check_type<std::uint16_t>(report, geometry, layout, "uint16");
+      check_type<std::int32_t>(report, geometry, layout, "int32");
+      check_type<std::uint64_t>(report, geometry, layout, "uint64");
     }
-    check_type<float>(report, geometry, layout, "float32");
-    check_type<double>(report, geometry, layout, "float64");
-    check_type<Float16>(report, geometry, layout, "float16");
-    check_type<BFloat16>(report, geometry, layout, "bfloat16");
-    check_type<std::int8_t>(report, geometry, layout, "int8");
-    check_type<std::uint16_t>(report, geometry, layout, "uint16");
-    check_type<std::int32_t>(report, geometry, layout, "int32");
-    check_type<std::uint64_t>(report, geometry, layout, "uint64");
-  }
+  });
 }
 
 // Maxima of so many small windows that their gradients are compared with places instead of following them.
@@ -247,13 +254,14 @@ void check_many_windows(Report& report, std::int64_t width) {
   for (const auto& [kernel, stride, padding] : windows) {
     const std::string name = "many windows of " + std::to_string(kernel) + " at " + std::to_string(stride) +
                              ", width " + std::to_string(width);
-    if (!report.wants("pool " + name)) continue;
     PoolCase shape = sliding(name, {1, 1, kHeight, width}, kernel, stride, padding);
     const std::int64_t plane = geometry_of(shape, Layout::channels_first).output.plane();
     shape.input[1] = kResults / plane + 1;
     const PoolGeometry geometry = geometry_of(shape, Layout::channels_first);
-    for (const bool is_at_end : {true, false})
-      check_extremes<float, std::int32_t>({report, geometry, " channels first float32", is_at_end}, Extreme::max);
+    report.run("pool " + name, [&] {
+      for (const bool is_at_end : {true, false})
+        check_extremes<float, std::int32_t>({report, geometry, " channels first float32", is_at_end}, Extreme::max);
+    });
   }
 }
 
@@ -296,9 +304,9 @@ std::vector<PoolCase> tails(std::int64_t n) {
 
 void run_pool_cases(Report& report) {
   for (const PoolCase& shape : named_cases()) check_case(report, shape);
-  for (std::int64_t n = 1; n <= kLongestTail; n += report.round().tail_step())
+  for (std::int64_t n = 1; n <= kLongestTail; n += report.options().tail_step())
     for (const PoolCase& shape : tails(n)) check_case(report, shape);
-  for (std::int64_t width = 4; width <= kLongestTail; width += 5 * report.round().tail_step())
+  for (std::int64_t width = 4; width <= kLongestTail; width += 5 * report.options().tail_step())
     check_many_windows(report, width);
 }
 
