@@ -178,6 +178,7 @@ TAILS = {
     "depthwise_channels": lambda n: ConvShape("tail", "", (1, n, 4, 5), (n, 1, 3, 3), padding=1, groups=n),
     "width": lambda n: ConvShape("tail", "", (2, 2, 3, n), (3, 2, 2, 3), padding=1),
     "depthwise_width": lambda n: ConvShape("tail", "", (1, 2, 4, n), (2, 1, 3, 3), padding=1, groups=2),
+    "depthwise_width_stride_2": lambda n: ConvShape("tail", "", (1, 2, 5, 2 * n), (2, 1, 3, 3), 2, 1, 1, 2),
     "width_stride_2": lambda n: ConvShape("tail", "", (1, 2, 3, 2 * n), (3, 2, 2, 3), stride=(1, 2), padding=1),
     "height": lambda n: ConvShape("tail", "", (1, 2, n, 3), (3, 2, 3, 2), padding=1),
     "length": lambda n: ConvShape("tail", "", (1, 3, n), (2, 3, 3), padding=1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from convpool import conv, conv_backward, conv_plan
+from convpool import conv, conv_backward, conv_plan, reference
 from oracle import FLOATS, LAYOUTS, image_to, reals, same_bits, weight_to
 from shapes import ConvShape, names
 from test_convolution import check_every_pass
@@ -45,12 +45,34 @@ def test_depthwise(isa, shape, dtype):
 @pytest.mark.parametrize("width", range(1, 40))
 def test_every_width(isa, width):
     check_every_pass(depthwise("width", (6, width), (3, 3), 1, 3, padding=1), np.float32)
+    check_every_pass(depthwise("width", (9, 2 * width), (3, 3), 1, 3, padding=1, stride=2), np.float32)
     check_every_pass(depthwise("width", (7, 2 * width), (5, 5), 1, 3, padding=2, stride=2), np.float32)
+    check_every_pass(depthwise("far padding", (6, width), (3, 3), 1, 3, padding=(4, 20)), np.float32)
 
 
 @pytest.mark.parametrize("height", range(1, 12))
 def test_every_height(isa, height):
     check_every_pass(depthwise("height", (height, 19), (5, 5), 1, 3, padding=2), np.float32)
+    check_every_pass(depthwise("height", (2 * height, 37), (3, 3), 1, 3, padding=1, stride=2), np.float32)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("width", [9, 16, 27, 43])
+def test_nan_reaches_its_windows_only(isa, width, stride):
+    """Vectors that reach past a row hold its neighbours, and rows of padding are rows of others."""
+    window = {"stride": stride, "padding": 1, "groups": 3}
+    w = reals((3, 1, 3, 3), np.float32)
+    for y, x in ((0, 0), (0, width - 1), (4, width // 2), (8, 0), (8, width - 1)):
+        image = reals((1, 3, 9, width), np.float32)
+        image[0, 1, y, x] = np.nan
+        expected = reference.conv(image, w, **window)
+        assert np.isnan(expected).any()
+        output = conv(image, w, **window)
+        np.testing.assert_array_equal(np.isnan(output), np.isnan(expected))
+        gradient = reals(output.shape, np.float32)
+        actual = conv_backward(gradient, image, w, **window)[1]
+        expected = reference.conv_backward(gradient, image, w, **window)[1]
+        np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
 
 
 GROUPED = [

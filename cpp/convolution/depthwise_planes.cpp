@@ -11,8 +11,7 @@ namespace convpool {
 
 namespace {
 
-// Fewer columns, of a step of 1 or 2: planes side by side; more: they are cut.
-constexpr Index kLeastColumns[kMostDepthwiseStep] = {8, 16}, kMostColumns = 8192;
+constexpr Index kLeastColumns = 8, kMostColumns = 8192;  // fewer: planes side by side; more: they are cut
 
 // Extent of the kernel, 0 if it is not a dense square.
 Index square_kernel(const Correlation& part) {
@@ -28,49 +27,103 @@ Index square_kernel(const Correlation& part) {
   return is_dense ? kernel : 0;
 }
 
+// Null where there is none for the extent of the kernel and the step.
+template <class Kernel>
+Kernel kernel_for(const Kernel (&kernels)[kMostDepthwiseKernel][kMostDepthwiseStep], const Correlation& part) {
+  const Index kernel = square_kernel(part), step = part.step[2];
+  if (kernel < 1 || kernel > kMostDepthwiseKernel || step > kMostDepthwiseStep) return nullptr;
+  return kernels[kernel - 1][step - 1];
+}
+
+// Target rows of a plane are worked off in bands, whose source rows fit the cache. Where more than zeros lie around a
+// plane, or where reading borders costs more than a copy, they are padded there: `tile`.
 struct Job {
   const Correlation* part;
+  Correlation unit;  // the part with all positions between its own
+  bool is_in_place;
   Index kernel, box_rows, bands;
   PaddedRows tile;
-  std::vector<Index> weight_offsets;  // in the order of their places
+  Tap first;                          // in the order of their places
+  std::vector<Index> weight_offsets;  // so, too
 
-  Job(const Correlation& correlation, Index lanes, std::size_t element_bytes)
-      : part(&correlation), kernel(square_kernel(correlation)),
-        box_rows(wanted_rows(correlation, lanes, element_bytes)),
-        bands(ceil_divide(correlation.target.extent[1], std::max<Index>(box_rows, 1))),
-        tile(correlation, box_rows, padded_columns(correlation, lanes)) {
+  Job(const Correlation& correlation, bool reads_borders, Index lanes, std::size_t element_bytes)
+      : part(&correlation), unit(unit_part(correlation)),
+        is_in_place(reads_borders && correlation.padding_mode == PaddingMode::zeros),
+        kernel(square_kernel(correlation)), box_rows(wanted_rows(lanes, element_bytes)),
+        bands(ceil_divide(correlation.target.extent[1], std::max<Index>(box_rows, 1))), tile(padded(box_rows, lanes)) {
     std::vector<Tap> taps = part->taps;
     std::sort(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) {
       return std::lexicographical_compare(a.offset, a.offset + kAxes, b.offset, b.offset + kAxes);
     });
     for (const Tap& tap : taps) weight_offsets.push_back(tap.weight_offset);
+    first = taps.front();
   }
 
   Index planes() const { return part->batch * part->groups; }
+  std::size_t tile_bytes(std::size_t element_bytes) const noexcept {
+    return is_in_place ? 0 : static_cast<std::size_t>(tile.channel_pitch()) * element_bytes;
+  }
   TargetBox box(Index batch, Index band) const noexcept {
     const Index y = band * box_rows;
     return {batch, 0, y, 0, std::min(box_rows, part->target.extent[1] - y), part->target.extent[2]};
   }
-  template <class Array>
-  Array* at(Array* array, const Grid& grid, Index batch, Index channel, Index y) const noexcept {
-    return array + batch * grid.batch_stride + channel * grid.channel_stride + y * grid.axis_stride[1];
-  }
 
  private:
-  static Index padded_columns(const Correlation& part, Index lanes) {
-    return ceil_divide(part.target.extent[2], lanes) * lanes;
+  static Correlation unit_part(Correlation part) {
+    std::fill_n(part.step, kAxes, 1);
+    return part;
   }
-  // A padded plane, or a band of it, in half of the first-level cache.
-  static Index wanted_rows(const Correlation& part, Index lanes, std::size_t element_bytes) {
-    constexpr Index kWantedBytes = 24 << 10, kLeastRows = 8;
-    Index rows = part.target.extent[1];
-    const auto bytes = [&] {
-      return PaddedRows(part, rows, padded_columns(part, lanes)).channel_pitch() * static_cast<Index>(element_bytes);
-    };
-    while (rows > kLeastRows && bytes() > kWantedBytes) rows = ceil_divide(rows, 2);
+  PaddedRows padded(Index rows, Index lanes) const {
+    const Index columns = ceil_divide(part->target.extent[2], lanes) * lanes;
+    return PaddedRows(unit, (rows - 1) * part->step[1] + 1, columns * part->step[2]);
+  }
+  // Of a padded plane, so much that it stays in the first-level cache from strip to strip.
+  Index wanted_rows(Index lanes, std::size_t element_bytes) const {
+    constexpr Index kWantedBytes = 12 << 10;
+    Index rows = part->target.extent[1];
+    while (rows > 4 * kernel && padded(rows, lanes).channel_pitch() * static_cast<Index>(element_bytes) > kWantedBytes)
+      rows = ceil_divide(rows, 2);
     return rows;
   }
 };
+
+template <class Array>
+Array* row_of(Array* array, const Grid& grid, Index batch, Index channel, Index y) noexcept {
+  return array + batch * grid.batch_stride + channel * grid.channel_stride + y * grid.axis_stride[1];
+}
+
+// What the target rows of a box read: the plane itself,
+template <class T>
+DepthwisePlane<T> rows_in_place(const Job& job, const T* source, const TargetBox& box, Index channel) noexcept {
+  const Grid& grid = job.part->source;
+  const Index z = job.first.offset[0];
+  const bool has_rows = z >= 0 && z < grid.extent[0];
+  return {box.rows,
+          box.columns,
+          row_of(source, grid, box.batch, channel, 0) + (has_rows ? z * grid.axis_stride[0] : 0),
+          has_rows ? grid.extent[1] : 0,
+          grid.extent[2],
+          grid.axis_stride[1],
+          box.y * job.part->step[1] + job.first.offset[1],
+          job.first.offset[2]};
+}
+
+// or its part, padded, in `tile`.
+template <class T>
+DepthwisePlane<T> padded_rows(const Job& job, const ConvKernels<T>& kernels, const T* source, TargetBox box,
+                              Index channel, T* tile) noexcept {
+  const Index pitch = job.tile.row_pitch();
+  box.y *= job.part->step[1];
+  job.tile.pack(job.unit, kernels, source, channel, 1, box, tile);
+  return {box.rows, box.columns, tile, job.tile.channel_pitch() / pitch, pitch, pitch, 0, 0};
+}
+
+template <class T>
+DepthwisePlane<T> source_rows(const Job& job, const ConvKernels<T>& kernels, const T* source, const TargetBox& box,
+                              Index channel, T* tile) noexcept {
+  return job.is_in_place ? rows_in_place(job, source, box, channel)
+                         : padded_rows(job, kernels, source, box, channel, tile);
+}
 
 template <class T>
 void run_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* weights, T bias, T* target,
@@ -78,10 +131,9 @@ void run_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
   const Grid& grid = job.part->target;
   for (Index band = 0; band < job.bands; ++band) {
     const TargetBox box = job.box(batch, band);
-    job.tile.pack(*job.part, kernels, source, channel, 1, box, tile);
     kernels.depthwise.rows[job.kernel - 1][job.part->step[1] - 1](
-        {box.rows, box.columns, tile, job.tile.row_pitch(), job.tile.phase_pitch(), weights, bias,
-         job.at(target, grid, batch, channel, box.y), grid.axis_stride[1]});
+        {source_rows(job, kernels, source, box, channel, tile), weights, bias,
+         row_of(target, grid, batch, channel, box.y), grid.axis_stride[1]});
   }
 }
 
@@ -89,33 +141,33 @@ void run_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
 template <class T>
 void add_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, Index batch,
                Index channel, T* tile, T* sums) noexcept {
-  constexpr Index kMostProducts = 128;
   const Grid& grid = job.part->target;
-  const Index vectors = ceil_divide(grid.extent[2], kernels.lanes);
+  constexpr Index kMostProducts = 128;
+  const Index vectors = ceil_divide(grid.extent[2], kernels.lanes), step = job.part->step[1];
   const Index rows_at_once = std::max<Index>(4, kMostProducts / vectors / 4 * 4);
   for (Index band = 0; band < job.bands; ++band) {
     const TargetBox box = job.box(batch, band);
-    job.tile.pack(*job.part, kernels, source, channel, 1, box, tile);
-    for (Index y = 0; y < box.rows; y += rows_at_once)
-      kernels.depthwise.products[job.kernel - 1](
-          {std::min(rows_at_once, box.rows - y), box.columns, tile + y * job.tile.target_row_pitch(),
-           job.tile.row_pitch(), job.at(grad_output, grid, batch, channel, box.y + y), grid.axis_stride[1]},
-          sums);
+    DepthwisePlane<T> rows = source_rows(job, kernels, source, box, channel, tile);
+    for (Index y = 0; y < box.rows; y += rows_at_once, rows.first_row += rows_at_once * step) {
+      rows.rows = std::min(rows_at_once, box.rows - y);
+      kernels.depthwise.products[job.kernel - 1][step - 1](
+          {rows, row_of(grad_output, grid, batch, channel, box.y + y), grid.axis_stride[1]}, sums);
+    }
   }
 }
 
 }  // namespace
 
-bool depthwise_planes_accept(const Correlation& part) {
-  const Index kernel = square_kernel(part);
-  return part.rows == 1 && part.channels == 1 && (kernel == 3 || kernel == 5) && part.step[1] == part.step[2] &&
-         part.step[2] <= kMostDepthwiseStep && part.source.axis_stride[2] == 1 && part.target.axis_stride[2] == 1 &&
-         part.target.extent[0] == 1 && part.target_step[0] == 1 && part.target_step[1] == 1 &&
-         part.target.extent[2] >= kLeastColumns[part.step[2] - 1] && part.target.extent[2] <= kMostColumns;
+bool depthwise_planes_accept(const KernelTable& table, const Correlation& part) {
+  return part.rows == 1 && part.channels == 1 && part.step[1] == part.step[2] && part.source.axis_stride[2] == 1 &&
+         part.target.axis_stride[2] == 1 && part.target.extent[0] == 1 && part.target_step[0] == 1 &&
+         part.target_step[1] == 1 && part.target.extent[2] >= kLeastColumns && part.target.extent[2] <= kMostColumns &&
+         kernel_for(conv_kernels<float>(table).depthwise.rows, part) != nullptr;
 }
 
-bool depthwise_planes_grad_weight_accepts(const Correlation& part) {
-  return depthwise_planes_accept(part) && square_kernel(part) == 3 && part.step[1] == 1;
+bool depthwise_planes_grad_weight_accepts(const KernelTable& table, const Correlation& part) {
+  return depthwise_planes_accept(table, part) &&
+         kernel_for(conv_kernels<float>(table).depthwise.products, part) != nullptr;
 }
 
 template <class T>
@@ -124,11 +176,11 @@ void run_depthwise_planes(const KernelTable* table, const std::vector<Correlatio
   constexpr Index kTaskElements = 1 << 15;  // neighbouring planes go to one thread
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const Correlation& part = parts.front();
-  const Job job(part, kernels.lanes, sizeof(T));
+  const Job job(part, kernels.depthwise.rows_read_borders, kernels.lanes, sizeof(T));
   const Index plane = std::max<Index>(part.target.extent[1] * part.target.extent[2], 1);
   const Index planes_at_once = ceil_divide(kTaskElements, plane), tasks = ceil_divide(job.planes(), planes_at_once);
   const int workers = worker_count(num_threads, tasks, job.planes() * plane * (part.depth() / 16 + 1));
-  const Workspace memory(workers, static_cast<std::size_t>(job.tile.channel_pitch()) * sizeof(T));
+  const Workspace memory(workers, job.tile_bytes(sizeof(T)));
   parallel_for(tasks, workers, [&](Index task, int worker) {
     T weights[kMostDepthwiseKernel * kMostDepthwiseKernel];
     const Index stop = std::min((task + 1) * planes_at_once, job.planes());
@@ -146,14 +198,14 @@ template <class T>
 void depthwise_planes_grad_weight(const KernelTable* table, const Correlation& part, const T* source,
                                   const T* grad_output, T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const Job job(part, kernels.lanes, sizeof(T));
+  const Job job(part, kernels.depthwise.products_read_borders, kernels.lanes, sizeof(T));
   const Index taps = job.kernel * job.kernel, lanes = kernels.lanes;
   const Index at_once = std::clamp<Index>(part.groups / kWantedTasks, 1, 16);  // neighbouring planes go to one thread
   const Index blocks = ceil_divide(part.groups, at_once);
   const Index slices = std::clamp<Index>(ceil_divide(kWantedTasks, blocks), 1, std::max<Index>(part.batch, 1));
   const Index batch_slice = ceil_divide(part.batch, slices), tasks = blocks * slices;
   const int workers = worker_count(num_threads, tasks, part.groups * taps * (part.pixels() / 16 + 1));
-  const Workspace tiles(workers, static_cast<std::size_t>(job.tile.channel_pitch()) * sizeof(T));
+  const Workspace tiles(workers, job.tile_bytes(sizeof(T)));
   const Workspace partial(1, static_cast<std::size_t>(part.groups * slices * taps * lanes) * sizeof(T));
   T* sums = reinterpret_cast<T*>(partial.of(0));
   parallel_for(tasks, workers, [&](Index task, int worker) {

@@ -1,13 +1,13 @@
-// Depthwise convolution of planes with 3x3 and 5x5 kernels at strides 1 and 2: a plane is padded in the first-level
-// cache and its finished rows go straight to the target.
+// Depthwise convolution of planes with 3x3 and 5x5 kernels at strides 1 and 2: planes are read where they lie, or
+// padded in the first-level cache, and finished rows go straight to the target.
 #pragma once
 
 #include "convolution/correlation.hpp"
 
 namespace convpool {
 
-bool depthwise_planes_accept(const Correlation& part);
-bool depthwise_planes_grad_weight_accepts(const Correlation& part);  // 3x3 only
+bool depthwise_planes_accept(const KernelTable& table, const Correlation& part);
+bool depthwise_planes_grad_weight_accepts(const KernelTable& table, const Correlation& part);  // 3x3 only
 
 // One part only: its pixels lie beside each other.
 template <class T>

@@ -58,8 +58,8 @@ bool accepts_rows(const Conditions& conditions, const Correlation& part) {
 
 bool accepts_depthwise_planes(const Conditions& conditions, const Correlation& part) {
   if (conditions.table == nullptr) return false;
-  return conditions.pass == ConvPass::grad_weight ? depthwise_planes_grad_weight_accepts(part)
-                                                  : depthwise_planes_accept(part);
+  return conditions.pass == ConvPass::grad_weight ? depthwise_planes_grad_weight_accepts(*conditions.table, part)
+                                                  : depthwise_planes_accept(*conditions.table, part);
 }
 
 bool accepts_depthwise_phases(const Conditions& conditions, const Correlation& part) {

@@ -1,61 +1,149 @@
 // Depthwise convolution with square kernels along rows of a plane, x positions as lanes.
 //
-// Layout:    padded rows, split into even and odd columns at step 2, so that every tap of a target row is a run of
-//            consecutive elements; whole vectors are readable past the end of a row. Target rows and gradients lie as
-//            they are.
-// Semantics: plain sums of products; nothing past the end of a row takes part.
+// Layout:    planes, target rows and gradients as they lie in memory, whatever lies around them. Phases read padded
+//            rows, with whole vectors past the end of each.
+// Method:    the taps of a source row are sorted out in registers. Sums: strips of one vector from top to bottom; a
+//            source row is read once, for all the target rows whose windows hold it, which wait in registers. Products:
+//            four rows of gradients at a time, from left to right.
+// Semantics: plain sums of products. Zeros of the padding take part: 0 * infinity is NaN.
 // Numerics:  one accumulator per output, added to the bias once; depthwise_products sums the products of all its rows
 //            lane by lane before it adds them to `sums`.
-// Cost:      source rows stay in registers for the four target rows that read them: 18 loads for 36 multiply-adds at
-// 3x3.
+// Cost:      for each source row and vector of targets a load per tap (step 2: per input vector, and a shuffle per
+//            tap); a multiply-add per output and tap.
 
-template <class T, int Kernel, int Step, int Rows, class Part>
-static inline __attribute__((always_inline)) void depthwise_block(const DepthwiseRows<T>& plane,
-                                                                  const Vector<T> (&factors)[Kernel * Kernel], Index y,
-                                                                  Index x, Part part) {
-  const T* source = plane.source + Step * y * plane.source_pitch + x;
-  const Index odd_columns = plane.odd_columns;
-  T* target = plane.target + y * plane.target_pitch + x;
-  Vector<T> sum[Rows];
-#pragma GCC unroll 4
-  for (int row = 0; row < Rows; ++row) sum[row] = Vector<T>{};
-#pragma GCC unroll 16
-  for (int i = 0; i < Step * (Rows - 1) + Kernel; ++i, source += plane.source_pitch)
+template <class T, int Kernel, int Step, int Tap = 0>
+static inline __attribute__((always_inline)) void split_taps(const Vector<T>* vectors, Vector<T>* taps) {
+  if constexpr (Tap < Kernel) {
+    const Vector<T>* group = vectors + Tap / Step * Step;
+    taps[Tap] = split_vectors<T, Step, Tap % Step>(group[0], group);
+    split_taps<T, Kernel, Step, Tap + 1>(vectors, taps);
+  }
+}
+
+// The taps of the vector of targets at `x` in a source row, zeros if there is no such row.
+template <class T, int Kernel, int Step, bool IsInside, class Part>
+static inline __attribute__((always_inline)) void load_row(const DepthwisePlane<T>& plane, const Part& part, Index row,
+                                                           Index x, Vector<T>* taps) {
+  constexpr int kLoads = WindowTaps<T, Kernel, Step>::kLoads;
+  const bool is_inside = IsInside || (row >= 0 && row < plane.source_rows);
+  const T* source = plane.source + row * plane.source_pitch + plane.first_column + x * Step;
+  Vector<T> vectors[kLoads];
 #pragma GCC unroll 8
-    for (int tap = 0; tap < Kernel; ++tap) {
-      const Vector<T> value = load(source + tap / Step + (tap % Step == 0 ? 0 : odd_columns));
-#pragma GCC unroll 4
-      for (int row = 0; row < Rows; ++row) {
-        const int down = i - Step * row;
-        if (down >= 0 && down < Kernel) sum[row] = multiply_add(factors[down * Kernel + tap], value, sum[row]);
-      }
+  for (int i = 0; i < kLoads; ++i) vectors[i] = is_inside ? part.load_taps(source, i) : Vector<T>{};
+  split_taps<T, Kernel, Step>(vectors, taps);
+}
+
+// sums[i] are those of target row y - i. Rows that do not exist have sums, too, which are never written.
+template <class T, int Kernel, int Step, class Part>
+static inline __attribute__((always_inline)) void sum_strip(const DepthwiseRows<T>& plane, const Vector<T>* factors,
+                                                            Index x, const Part& part) {
+  constexpr int kOpen = (Kernel + Step - 1) / Step;  // target rows that a source row may add to
+  Vector<T> sums[kOpen] = {};
+  for (Index y = 0; y < plane.rows + kOpen - 1; ++y) {
+#pragma GCC unroll 2
+    for (int first = 0; first < Step; ++first) {
+      Vector<T> taps[Kernel];
+      load_row<T, Kernel, Step, false>(plane, part, plane.first_row + y * Step + first, x, taps);
+#pragma GCC unroll 8
+      for (int tap = 0; tap < Kernel; ++tap)
+#pragma GCC unroll 8
+        for (int i = 0; i < kOpen; ++i)
+          if (first + i * Step < Kernel)
+            sums[i] = multiply_add(factors[(first + i * Step) * Kernel + tap], taps[tap], sums[i]);
     }
-#pragma GCC unroll 4
-  for (int row = 0; row < Rows; ++row, target += plane.target_pitch)
-    part.store(target, broadcast(plane.bias) + sum[row]);
+    const Index done = y - (kOpen - 1);
+    if (done >= 0) part.put(plane.target + done * plane.target_pitch + x, broadcast(plane.bias) + sums[kOpen - 1]);
+#pragma GCC unroll 8
+    for (int i = kOpen - 1; i > 0; --i) sums[i] = sums[i - 1];
+    sums[0] = Vector<T>{};
+  }
 }
 
 // The last vector of a row may overlap the one before it.
-template <class T, int Kernel, int Step, int Rows>
-static inline __attribute__((always_inline)) void depthwise_band(const DepthwiseRows<T>& plane,
-                                                                 const Vector<T> (&factors)[Kernel * Kernel], Index y) {
-  constexpr Index kWidth = kLanes<T>;
-  if (plane.columns < kWidth)
-    return depthwise_block<T, Kernel, Step, Rows>(plane, factors, y, 0, PartialVector<T>{plane.columns});
-  for (Index x = 0; x < plane.columns; x += kWidth)
-    depthwise_block<T, Kernel, Step, Rows>(plane, factors, y, x + kWidth <= plane.columns ? x : plane.columns - kWidth,
-                                           WholeVector<T>{});
-}
-
 template <class T, int Kernel, int Step>
 static void depthwise_rows(const DepthwiseRows<T>& plane) {
+  using Taps = WindowTaps<T, Kernel, Step>;
+  constexpr Index kWidth = kLanes<T>;
   Vector<T> factors[Kernel * Kernel];
 #pragma GCC unroll 32
   for (int tap = 0; tap < Kernel * Kernel; ++tap) factors[tap] = broadcast(plane.weights[tap]);
-  Index y = 0;
-  for (; y + 4 <= plane.rows; y += 4) depthwise_band<T, Kernel, Step, 4>(plane, factors, y);
-  for (; y + 2 <= plane.rows; y += 2) depthwise_band<T, Kernel, Step, 2>(plane, factors, y);
-  for (; y < plane.rows; ++y) depthwise_band<T, Kernel, Step, 1>(plane, factors, y);
+  const Index last = plane.columns < kWidth ? 0 : plane.columns - kWidth;
+  for (Index column = 0; column < plane.columns; column += kWidth) {
+    const Index x = column < last ? column : last, first = plane.first_column + x * Step;
+    if (first >= 0 && first + Taps::kReach <= plane.source_columns && plane.columns >= kWidth) {
+      sum_strip<T, Kernel, Step>(plane, factors, x, InnerTaps<T, Taps>{});
+    } else {
+      const Index count = plane.columns < kWidth ? plane.columns : kWidth;
+      sum_strip<T, Kernel, Step>(plane, factors, x, BorderTaps<T, Taps>(plane.source_columns, first, T{0}, count));
+    }
+  }
+}
+
+// Lanes past the last column are zeroed on both sides: 0 * NaN is NaN. IsInside: all source rows exist.
+template <class T, int Kernel, int Step, int Rows, bool IsInside, class Part, class Columns>
+static inline __attribute__((always_inline)) void multiply_rows(const DepthwiseProducts<T>& plane, Index y, Index x,
+                                                                const Part& part, Columns columns, Vector<T>* sums) {
+  Vector<T> gradients[Rows];
+#pragma GCC unroll 4
+  for (int row = 0; row < Rows; ++row) {
+    const T* source = plane.gradients + (y + row) * plane.gradient_pitch + x;
+    gradients[row] = columns.load(source);
+    WindowTaps<T, Kernel, 1>::fetch_ahead(source, 0);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < Step * (Rows - 1) + Kernel; ++i) {
+    Vector<T> taps[Kernel];
+    load_row<T, Kernel, Step, IsInside>(plane, part, plane.first_row + y * Step + i, x, taps);
+#pragma GCC unroll 8
+    for (int tap = 0; tap < Kernel; ++tap) {
+      const Vector<T> kept = columns.keep(taps[tap]);
+#pragma GCC unroll 4
+      for (int row = 0; row < Rows; ++row) {
+        const int down = i - Step * row;
+        if (down >= 0 && down < Kernel)
+          sums[down * Kernel + tap] = multiply_add(gradients[row], kept, sums[down * Kernel + tap]);
+      }
+    }
+  }
+}
+
+// Target rows [y, y + Rows) from left to right.
+template <class T, int Kernel, int Step, int Rows, bool IsInside>
+static inline __attribute__((always_inline)) void multiply_band(const DepthwiseProducts<T>& plane, Index y,
+                                                                Vector<T>* sums) {
+  using Taps = WindowTaps<T, Kernel, Step>;
+  constexpr Index kWidth = kLanes<T>;
+  for (Index x = 0; x < plane.columns; x += kWidth) {
+    const Index first = plane.first_column + x * Step, left = plane.columns - x, count = left < kWidth ? left : kWidth;
+    const bool is_inner = first >= 0 && first + Taps::kReach <= plane.source_columns;
+    if (is_inner && count == kWidth)
+      multiply_rows<T, Kernel, Step, Rows, IsInside>(plane, y, x, InnerTaps<T, Taps>{}, WholeVector<T>{}, sums);
+    else if (is_inner)
+      multiply_rows<T, Kernel, Step, Rows, IsInside>(plane, y, x, InnerTaps<T, Taps>{}, PartialVector<T>{count}, sums);
+    else
+      multiply_rows<T, Kernel, Step, Rows, IsInside>(
+          plane, y, x, BorderTaps<T, Taps>(plane.source_columns, first, T{0}, count), PartialVector<T>{count}, sums);
+  }
+}
+
+template <class T, int Kernel, int Step>
+static void depthwise_products(const DepthwiseProducts<T>& plane, T* sums) {
+  constexpr int kBlock = 4, kReach = (kBlock - 1) * Step + Kernel;
+  Vector<T> sum[Kernel * Kernel];
+#pragma GCC unroll 32
+  for (int tap = 0; tap < Kernel * Kernel; ++tap) sum[tap] = Vector<T>{};
+  for (Index y = 0; y < plane.rows;) {
+    const Index first = plane.first_row + y * Step;
+    const bool is_block = y + kBlock <= plane.rows && first >= 0 && first + kReach <= plane.source_rows;
+    if (is_block) multiply_band<T, Kernel, Step, kBlock, true>(plane, y, sum);
+    else multiply_band<T, Kernel, Step, 1, false>(plane, y, sum);
+    y += is_block ? kBlock : 1;
+  }
+#pragma GCC unroll 32
+  for (int tap = 0; tap < Kernel * Kernel; ++tap) {
+    store(sums, load(sums) + sum[tap]);
+    sums += kLanes<T>;
+  }
 }
 
 template <class T, int Rows>
@@ -113,54 +201,20 @@ static void depthwise_phases(const DepthwisePhases<T>& plane) {
   for (; y < plane.rows; ++y) depthwise_phase_band<T, 1>(plane, y);
 }
 
-template <class T, int Kernel, int Rows>
-static inline __attribute__((always_inline)) void depthwise_products_band(const DepthwiseProducts<T>& plane,
-                                                                          Vector<T> (&sums)[Kernel * Kernel], Index y) {
-  for_each_vector<T>(plane.columns, [&](auto part, Index x) __attribute__((always_inline)) {
-    const T* source = plane.source + y * plane.source_pitch + x;
-    Vector<T> gradient[Rows];
-#pragma GCC unroll 4
-    for (int row = 0; row < Rows; ++row)
-      gradient[row] = part.load(plane.gradients + (y + row) * plane.gradient_pitch + x);
-#pragma GCC unroll 16
-    for (int i = 0; i < Rows + Kernel - 1; ++i, source += plane.source_pitch)
-#pragma GCC unroll 8
-      for (int tap = 0; tap < Kernel; ++tap) {
-        // Lanes past the last column are zeroed on both sides: 0 * NaN is NaN.
-        const Vector<T> value = part.keep(load(source + tap));
-#pragma GCC unroll 4
-        for (int row = 0; row < Rows; ++row)
-          if (i >= row && i < row + Kernel) {
-            Vector<T>& sum = sums[(i - row) * Kernel + tap];
-            sum = multiply_add(gradient[row], value, sum);
-          }
-      }
-  });
-}
-
-template <class T, int Kernel>
-static void depthwise_products(const DepthwiseProducts<T>& plane, T* sums) {
-  Vector<T> sum[Kernel * Kernel];
-#pragma GCC unroll 32
-  for (int tap = 0; tap < Kernel * Kernel; ++tap) sum[tap] = Vector<T>{};
-  Index y = 0;
-  for (; y + 4 <= plane.rows; y += 4) depthwise_products_band<T, Kernel, 4>(plane, sum, y);
-  for (; y < plane.rows; ++y) depthwise_products_band<T, Kernel, 1>(plane, sum, y);
-#pragma GCC unroll 32
-  for (int tap = 0; tap < Kernel * Kernel; ++tap) {
-    store(sums, load(sums) + sum[tap]);
-    sums += kLanes<T>;
-  }
-}
-
 template <class T>
 constexpr DepthwiseKernels<T> make_depthwise_kernels() {
   DepthwiseKernels<T> kernels{};
   kernels.rows[2][0] = depthwise_rows<T, 3, 1>;
   kernels.rows[2][1] = depthwise_rows<T, 3, 2>;
   kernels.rows[4][0] = depthwise_rows<T, 5, 1>;
-  kernels.rows[4][1] = depthwise_rows<T, 5, 2>;
   kernels.phases = depthwise_phases<T>;
-  kernels.products[2] = depthwise_products<T, 3>;
+  kernels.products[2][0] = depthwise_products<T, 3, 1>;
+  kernels.rows_read_borders = LaneSpan<T>::kHasMasks;
+  // Sixteen registers are too few for the vectors of which taps are sorted out, or for masks, besides.
+  if constexpr (kRegisters >= 32) {
+    kernels.rows[4][1] = depthwise_rows<T, 5, 2>;
+    kernels.products[2][1] = depthwise_products<T, 3, 2>;
+    kernels.products_read_borders = LaneSpan<T>::kHasMasks;
+  }
   return kernels;
 }

@@ -65,6 +65,7 @@ static inline __attribute__((always_inline)) Vector<T> load_first_apart(const T*
 template <class T>
 class LaneSpan {
  public:
+  static constexpr bool kHasMasks = true;
   LaneSpan() = default;
   LaneSpan(Index from, Index to) : lanes_(first_lanes(to) & ~first_lanes(from)) {}
 

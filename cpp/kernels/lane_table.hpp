@@ -43,14 +43,19 @@ struct LaneKernels {
   void (*products[2][kMostLaneTaps][kMostLaneStep][kMostLanePixels])(const LaneProducts<T>& window);
 };
 
-// Rows of one plane, through a square kernel: target[y][x] = bias + the sum over i, j of weights[i][j] *
-// source[step * y + i][step * x + j]. A source row holds its columns at even places, then those at odd ones, where the
-// step is 2.
+// A square kernel on one plane. Entry (i, j) of the window of target (y, x) is source[first_row + step * y + i]
+// [first_column + step * x + j], 0 outside the source.
 template <class T>
-struct DepthwiseRows {
+struct DepthwisePlane {
   Index rows, columns;  // of the target
   const T* source;
-  Index source_pitch, odd_columns;
+  Index source_rows, source_columns, source_pitch;
+  Index first_row, first_column;
+};
+
+// target[y][x] = bias + the sum over i, j of weights[i][j] * the entry.
+template <class T>
+struct DepthwiseRows : DepthwisePlane<T> {
   const T* weights;
   T bias;
   T* target;
@@ -72,12 +77,9 @@ struct DepthwisePhases {
   Index target_pitch;
 };
 
-// sums[i][j][lane] += the products of gradients[y][x] with source[y + i][x + j], lane by lane.
+// sums[i][j][lane] += the products of gradients[y][x] with the entry, lane by lane.
 template <class T>
-struct DepthwiseProducts {
-  Index rows, columns;  // of the gradients
-  const T* source;
-  Index source_pitch;
+struct DepthwiseProducts : DepthwisePlane<T> {
   const T* gradients;
   Index gradient_pitch;
 };
@@ -87,7 +89,8 @@ template <class T>
 struct DepthwiseKernels {  // [kernel - 1] and [step - 1], or null
   void (*rows[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseRows<T>& plane);
   void (*phases)(const DepthwisePhases<T>& plane);
-  void (*products[kMostDepthwiseKernel])(const DepthwiseProducts<T>& plane, T* sums);
+  void (*products[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseProducts<T>& plane, T* sums);
+  bool rows_read_borders, products_read_borders;  // as fast as other columns; else a padded copy is faster
 };
 
 // Output channels as lanes. target[pixel][lane] = bias[lane] (or what it holds) + the sum over the entries e of

@@ -109,27 +109,6 @@ static void reduce_segments(const SegmentReduction<T>& r) {
   for (Index output = 0; output < r.outputs; ++output) Reduction::template reduce<T>(r, output);
 }
 
-// Lanes of residue `Residue` among Step vectors put end to end: what lies at Lane * Step + Residue.
-template <class T, int Step, int Residue, int Source, int... Lane>
-static inline __attribute__((always_inline)) Vector<T> take_split(Vector<T> taken, Vector<T> next, Lanes<Lane...>) {
-  constexpr int kWidth = kLanes<T>;
-  return __builtin_shufflevector(taken, next,
-                                 ((Lane * Step + Residue) / kWidth == Source ? kWidth + (Lane * Step + Residue) % kWidth
-                                  : Source == 1                              ? (Lane * Step + Residue) % kWidth
-                                                                             : Lane)...);
-}
-
-template <class T, int Step, int Residue, int Source = 1>
-static inline __attribute__((always_inline)) Vector<T> split_vectors(Vector<T> taken, const Vector<T>* sources) {
-  if constexpr (Source >= Step) {
-    return taken;
-  } else {
-    const Vector<T> next =
-        take_split<T, Step, Residue, Source>(taken, sources[Source], typename LaneList<kLanes<T>>::type{});
-    return split_vectors<T, Step, Residue, Source + 1>(next, sources);
-  }
-}
-
 template <class T, int Step, int Residue = 0>
 static inline __attribute__((always_inline)) void store_residues(const Vector<T>* sources, T* const* targets,
                                                                  Index offset) {

@@ -7,35 +7,10 @@
 // Borders:   vectors that reach beyond a row read padding there. Columns of vectors are worked off from top to bottom,
 //            so that their masks are made once.
 
-// The vectors whose lanes hold the taps of a vector of windows: at stride s, tap t of window i is lane i of residue t %
-// s among s neighbouring vectors.
-template <class T, int Kernel, int Stride>
-struct WindowTaps {
-  static constexpr int kGroups = (Kernel + Stride - 1) / Stride;
-  static constexpr int kLoads = kGroups * Stride;
-  // First element of vector `load`, from the first tap of the first window.
-  static constexpr Index offset(int load) { return load / Stride * Stride + load % Stride * kLanes<T>; }
-  // What comes is fetched while this is reduced.
-  static inline __attribute__((always_inline)) void fetch_ahead(const T* first, int load) {
-    constexpr Index kAhead = 4096 / static_cast<Index>(sizeof(T));
-    if (load < Stride) __builtin_prefetch(first + offset(load) + kAhead, 0, 2);
-  }
-  // Elements of a row that are read.
-  static constexpr Index kReach = (kGroups - 1) * Stride + Stride * kLanes<T>;
-};
-
-// How a vector of windows is read and written: away from the borders, and at them.
+// What averages and positions need besides.
 template <class T, class Taps>
-struct InnerWindows {
-  inline __attribute__((always_inline)) Vector<T> load_taps(const T* first, int number) const {
-    Taps::fetch_ahead(first, number);
-    return load(first + Taps::offset(number));
-  }
+struct InnerWindows : InnerTaps<T, Taps> {
   inline __attribute__((always_inline)) Vector<T> load_shares(const T* shares) const { return load(shares); }
-  template <class U>
-  inline __attribute__((always_inline)) void put(U* target, Vector<U> value) const {
-    store(target, value);
-  }
   // The first real element of a window that begins in the padding has the value of the padded tap it may have kept.
   template <class P>
   inline __attribute__((always_inline)) Vector<P> leave_padding(Vector<P> position, P) const {
@@ -44,28 +19,10 @@ struct InnerWindows {
 };
 
 template <class T, class Taps>
-struct BorderWindows {
-  LaneSpan<T> spans[Taps::kLoads];
-  Vector<T> padding;
-  Index count;  // windows
-
-  // Columns [0, columns) exist, the first tap is in column `first`.
-  inline __attribute__((always_inline)) BorderWindows(Index columns, Index first, T fallback, Index windows)
-      : padding(broadcast(fallback)), count(windows) {
-#pragma GCC unroll 8
-    for (int i = 0; i < Taps::kLoads; ++i)
-      spans[i] = LaneSpan<T>(-(first + Taps::offset(i)), columns - (first + Taps::offset(i)));
-  }
-  inline __attribute__((always_inline)) Vector<T> load_taps(const T* first, int number) const {
-    Taps::fetch_ahead(first, number);
-    return spans[number].load(first + Taps::offset(number), padding);
-  }
+struct BorderWindows : BorderTaps<T, Taps> {
+  using BorderTaps<T, Taps>::BorderTaps;
   inline __attribute__((always_inline)) Vector<T> load_shares(const T* shares) const {
-    return LaneSpan<T>(0, count).load(shares, broadcast(static_cast<T>(1)));
-  }
-  template <class U>
-  inline __attribute__((always_inline)) void put(U* target, Vector<U> value) const {
-    store_first(target, value, count);
+    return LaneSpan<T>(0, this->count).load(shares, broadcast(static_cast<T>(1)));
   }
   template <class P>
   inline __attribute__((always_inline)) Vector<P> leave_padding(Vector<P> position, P least) const {
