@@ -230,6 +230,11 @@ PADDED_SHAPES = [
     ConvShape("long", "rows of several blocks", (2, 2, 3, 401), (3, 2, 3, 7), 1, (1, 3)),
     ConvShape("cube", "edges and corners in three dimensions", (2, 3, 4, 5, 6), (4, 3, 3, 3, 3), 1, 2),
     ConvShape("depthwise_wide", "the same in row tiles", (1, 3, 9, 71), (3, 1, 5, 7), 1, (4, 3), 1, 3),
+    ConvShape("depthwise_planes", "planes by rows", (2, 3, 20, 19), (3, 1, 3, 3), 1, 1, 1, 3),
+    ConvShape("depthwise_planes_stride", "the same two columns apart", (2, 3, 21, 38), (3, 1, 5, 5), 2, 2, 1, 3),
+    ConvShape("depthwise_boxes", "whole windows in several boxes of padding", (2, 3, 9, 12), (3, 1, 3, 3), 1, 3, 1, 3),
+    ConvShape("depthwise_boxes_five", "the same with 5x5", (1, 2, 9, 12), (2, 1, 5, 5), 1, (7, 6), 1, 2),
+    ConvShape("depthwise_boxes_apart", "and in phases", (1, 2, 20, 24), (2, 1, 7, 7), 2, 13, 1, 2),
 ]
 PADDED_SHAPES += [widened(shape) for shape in PADDED_SHAPES]
 

@@ -1,6 +1,7 @@
 #include "convolution/depthwise_planes.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "convolution/padded_rows.hpp"
 #include "runtime/interruption.hpp"
@@ -35,22 +36,36 @@ Kernel kernel_for(const Kernel (&kernels)[kMostDepthwiseKernel][kMostDepthwiseSt
   return kernels[kernel - 1][step - 1];
 }
 
+// The source of a band of target rows with the padding around it, all columns in order.
+struct PaddedBand {
+  Correlation unit;  // the part with all positions between its own
+  PaddedRows rows;
+
+  PaddedBand(const Correlation& part, Index target_rows, Index lanes)
+      : unit(unit_part(part)), rows(unit, (target_rows - 1) * part.step[1] + 1,
+                                    ceil_divide(part.target.extent[2], lanes) * lanes * part.step[2]) {}
+
+ private:
+  static Correlation unit_part(Correlation part) {
+    std::fill_n(part.step, kAxes, 1);
+    return part;
+  }
+};
+
 // Target rows of a plane are worked off in bands, whose source rows fit the cache. Where more than zeros lie around a
-// plane, or where reading borders costs more than a copy, they are padded there: `tile`.
+// plane, or where reading borders costs more than a copy, they are padded there.
 struct Job {
   const Correlation* part;
-  Correlation unit;  // the part with all positions between its own
-  bool is_in_place;
   Index kernel, box_rows, bands;
-  PaddedRows tile;
+  std::optional<PaddedBand> copy;     // none: sources are read where they lie
   Tap first;                          // in the order of their places
   std::vector<Index> weight_offsets;  // so, too
 
   Job(const Correlation& correlation, bool reads_borders, Index lanes, std::size_t element_bytes)
-      : part(&correlation), unit(unit_part(correlation)),
-        is_in_place(reads_borders && correlation.padding_mode == PaddingMode::zeros),
-        kernel(square_kernel(correlation)), box_rows(wanted_rows(lanes, element_bytes)),
-        bands(ceil_divide(correlation.target.extent[1], std::max<Index>(box_rows, 1))), tile(padded(box_rows, lanes)) {
+      : part(&correlation), kernel(square_kernel(correlation)),
+        box_rows(wanted_rows(static_cast<Index>(element_bytes))),
+        bands(ceil_divide(correlation.target.extent[1], std::max<Index>(box_rows, 1))) {
+    if (!reads_borders || part->padding_mode != PaddingMode::zeros) copy.emplace(*part, box_rows, lanes);
     std::vector<Tap> taps = part->taps;
     std::sort(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) {
       return std::lexicographical_compare(a.offset, a.offset + kAxes, b.offset, b.offset + kAxes);
@@ -60,8 +75,8 @@ struct Job {
   }
 
   Index planes() const { return part->batch * part->groups; }
-  std::size_t tile_bytes(std::size_t element_bytes) const noexcept {
-    return is_in_place ? 0 : static_cast<std::size_t>(tile.channel_pitch()) * element_bytes;
+  std::size_t copied_bytes(std::size_t element_bytes) const noexcept {
+    return copy ? static_cast<std::size_t>(copy->rows.channel_pitch()) * element_bytes : 0;
   }
   TargetBox box(Index batch, Index band) const noexcept {
     const Index y = band * box_rows;
@@ -69,20 +84,12 @@ struct Job {
   }
 
  private:
-  static Correlation unit_part(Correlation part) {
-    std::fill_n(part.step, kAxes, 1);
-    return part;
-  }
-  PaddedRows padded(Index rows, Index lanes) const {
-    const Index columns = ceil_divide(part->target.extent[2], lanes) * lanes;
-    return PaddedRows(unit, (rows - 1) * part->step[1] + 1, columns * part->step[2]);
-  }
-  // Of a padded plane, so much that it stays in the first-level cache from strip to strip.
-  Index wanted_rows(Index lanes, std::size_t element_bytes) const {
+  // Of a plane, so much that it stays in the first-level cache from strip to strip.
+  Index wanted_rows(Index element_bytes) const {
     constexpr Index kWantedBytes = 12 << 10;
+    const Index row_bytes = (part->target.extent[2] * part->step[2] + kernel) * element_bytes;
     Index rows = part->target.extent[1];
-    while (rows > 4 * kernel && padded(rows, lanes).channel_pitch() * static_cast<Index>(element_bytes) > kWantedBytes)
-      rows = ceil_divide(rows, 2);
+    while (rows > 4 * kernel && (rows * part->step[1] + kernel) * row_bytes > kWantedBytes) rows = ceil_divide(rows, 2);
     return rows;
   }
 };
@@ -108,46 +115,68 @@ DepthwisePlane<T> rows_in_place(const Job& job, const T* source, const TargetBox
           job.first.offset[2]};
 }
 
-// or its part, padded, in `tile`.
+// or its part, padded, in `memory`.
 template <class T>
-DepthwisePlane<T> padded_rows(const Job& job, const ConvKernels<T>& kernels, const T* source, TargetBox box,
-                              Index channel, T* tile) noexcept {
-  const Index pitch = job.tile.row_pitch();
-  box.y *= job.part->step[1];
-  job.tile.pack(job.unit, kernels, source, channel, 1, box, tile);
-  return {box.rows, box.columns, tile, job.tile.channel_pitch() / pitch, pitch, pitch, 0, 0};
+DepthwisePlane<T> padded_rows(const PaddedBand& band, const ConvKernels<T>& kernels, const T* source, TargetBox box,
+                              Index step, Index channel, T* memory) noexcept {
+  const Index pitch = band.rows.row_pitch();
+  box.y *= step;
+  band.rows.pack(band.unit, kernels, source, channel, 1, box, memory);
+  return {box.rows, box.columns, memory, band.rows.channel_pitch() / pitch, pitch, pitch, 0, 0};
 }
 
 template <class T>
 DepthwisePlane<T> source_rows(const Job& job, const ConvKernels<T>& kernels, const T* source, const TargetBox& box,
-                              Index channel, T* tile) noexcept {
-  return job.is_in_place ? rows_in_place(job, source, box, channel)
-                         : padded_rows(job, kernels, source, box, channel, tile);
+                              Index channel, T* memory) noexcept {
+  if (!job.copy) return rows_in_place(job, source, box, channel);
+  return padded_rows(*job.copy, kernels, source, box, job.part->step[1], channel, memory);
 }
 
 template <class T>
 void run_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* weights, T bias, T* target,
-               Index batch, Index channel, T* tile) noexcept {
+               Index batch, Index channel, T* memory) noexcept {
   const Grid& grid = job.part->target;
   for (Index band = 0; band < job.bands; ++band) {
     const TargetBox box = job.box(batch, band);
     kernels.depthwise.rows[job.kernel - 1][job.part->step[1] - 1](
-        {source_rows(job, kernels, source, box, channel, tile), weights, bias,
+        {source_rows(job, kernels, source, box, channel, memory), weights, bias,
          row_of(target, grid, batch, channel, box.y), grid.axis_stride[1]});
   }
+}
+
+template <class T>
+void run_part(const ConvKernels<T>& kernels, const Correlation& part, const T* source, const T* weight, const T* bias,
+              T* target, int num_threads) {
+  constexpr Index kTaskElements = 1 << 15;  // neighbouring planes go to one thread
+  const Job job(part, kernels.depthwise.rows_read_borders, kernels.lanes, sizeof(T));
+  const Index plane = std::max<Index>(part.target.extent[1] * part.target.extent[2], 1);
+  const Index planes_at_once = ceil_divide(kTaskElements, plane), tasks = ceil_divide(job.planes(), planes_at_once);
+  const int workers = worker_count(num_threads, tasks, job.planes() * plane * (part.depth() / 16 + 1));
+  const Workspace memory(workers, job.copied_bytes(sizeof(T)));
+  parallel_for(tasks, workers, [&](Index task, int worker) {
+    T weights[kMostDepthwiseKernel * kMostDepthwiseKernel];
+    const Index stop = std::min((task + 1) * planes_at_once, job.planes());
+    for (Index index = task * planes_at_once; index < stop; ++index) {
+      const Index batch = index / part.groups, channel = index % part.groups;
+      T* next = weights;
+      for (const Index offset : job.weight_offsets) *next++ = weight[offset + channel * part.weight_group_stride];
+      run_plane(job, kernels, source, weights, bias == nullptr ? T{0} : bias[channel], target + part.target_offset,
+                batch, channel, reinterpret_cast<T*>(memory.of(worker)));
+    }
+  });
 }
 
 // sums[tap][lane] += the products of one plane.
 template <class T>
 void add_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, Index batch,
-               Index channel, T* tile, T* sums) noexcept {
+               Index channel, T* memory, T* sums) noexcept {
   const Grid& grid = job.part->target;
   constexpr Index kMostProducts = 128;
   const Index vectors = ceil_divide(grid.extent[2], kernels.lanes), step = job.part->step[1];
   const Index rows_at_once = std::max<Index>(4, kMostProducts / vectors / 4 * 4);
   for (Index band = 0; band < job.bands; ++band) {
     const TargetBox box = job.box(batch, band);
-    DepthwisePlane<T> rows = source_rows(job, kernels, source, box, channel, tile);
+    DepthwisePlane<T> rows = source_rows(job, kernels, source, box, channel, memory);
     for (Index y = 0; y < box.rows; y += rows_at_once, rows.first_row += rows_at_once * step) {
       rows.rows = std::min(rows_at_once, box.rows - y);
       kernels.depthwise.products[job.kernel - 1][step - 1](
@@ -173,25 +202,8 @@ bool depthwise_planes_grad_weight_accepts(const KernelTable& table, const Correl
 template <class T>
 void run_depthwise_planes(const KernelTable* table, const std::vector<Correlation>& parts, const T* source,
                           const T* weight, const T* bias, T* target, int num_threads) {
-  constexpr Index kTaskElements = 1 << 15;  // neighbouring planes go to one thread
-  const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const Correlation& part = parts.front();
-  const Job job(part, kernels.depthwise.rows_read_borders, kernels.lanes, sizeof(T));
-  const Index plane = std::max<Index>(part.target.extent[1] * part.target.extent[2], 1);
-  const Index planes_at_once = ceil_divide(kTaskElements, plane), tasks = ceil_divide(job.planes(), planes_at_once);
-  const int workers = worker_count(num_threads, tasks, job.planes() * plane * (part.depth() / 16 + 1));
-  const Workspace memory(workers, job.tile_bytes(sizeof(T)));
-  parallel_for(tasks, workers, [&](Index task, int worker) {
-    T weights[kMostDepthwiseKernel * kMostDepthwiseKernel];
-    const Index stop = std::min((task + 1) * planes_at_once, job.planes());
-    for (Index index = task * planes_at_once; index < stop; ++index) {
-      const Index batch = index / part.groups, channel = index % part.groups;
-      T* next = weights;
-      for (const Index offset : job.weight_offsets) *next++ = weight[offset + channel * part.weight_group_stride];
-      run_plane(job, kernels, source, weights, bias == nullptr ? T{0} : bias[channel], target + part.target_offset,
-                batch, channel, reinterpret_cast<T*>(memory.of(worker)));
-    }
-  });
+  for (const Correlation& part : parts)
+    run_part(conv_kernels<T>(*table), part, source, weight, bias, target, num_threads);
 }
 
 template <class T>
@@ -205,7 +217,7 @@ void depthwise_planes_grad_weight(const KernelTable* table, const Correlation& p
   const Index slices = std::clamp<Index>(ceil_divide(kWantedTasks, blocks), 1, std::max<Index>(part.batch, 1));
   const Index batch_slice = ceil_divide(part.batch, slices), tasks = blocks * slices;
   const int workers = worker_count(num_threads, tasks, part.groups * taps * (part.pixels() / 16 + 1));
-  const Workspace tiles(workers, job.tile_bytes(sizeof(T)));
+  const Workspace tiles(workers, job.copied_bytes(sizeof(T)));
   const Workspace partial(1, static_cast<std::size_t>(part.groups * slices * taps * lanes) * sizeof(T));
   T* sums = reinterpret_cast<T*>(partial.of(0));
   parallel_for(tasks, workers, [&](Index task, int worker) {

@@ -9,7 +9,6 @@ namespace convpool {
 bool depthwise_planes_accept(const KernelTable& table, const Correlation& part);
 bool depthwise_planes_grad_weight_accepts(const KernelTable& table, const Correlation& part);  // 3x3 only
 
-// One part only: its pixels lie beside each other.
 template <class T>
 void run_depthwise_planes(const KernelTable* table, const std::vector<Correlation>& parts, const T* source,
                           const T* weight, const T* bias, T* target, int num_threads);

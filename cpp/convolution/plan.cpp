@@ -112,7 +112,7 @@ bool always(const Conditions&, const Correlation&) { return true; }
 
 template <class T>
 constexpr Algorithm<T> kPlan[] = {
-    {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>, depthwise_planes_grad_weight<T>},
+    {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>, depthwise_planes_grad_weight<T>, true},
     {"depthwise_phases", accepts_depthwise_phases, run_depthwise_phases<T>, nullptr, false, true},
     {"lanes", accepts_lanes, run_lanes<T>, lane_grad_weight<T>},
     {"bf16x3", accepts_three_products, run_matrix_tiles<T, 2>, matrix_grad_weight<T, 2>, false, true},

@@ -88,7 +88,7 @@ static inline __attribute__((always_inline)) void multiply_rows(const DepthwiseP
   for (int row = 0; row < Rows; ++row) {
     const T* source = plane.gradients + (y + row) * plane.gradient_pitch + x;
     gradients[row] = columns.load(source);
-    WindowTaps<T, Kernel, 1>::fetch_ahead(source, 0);
+    fetch_ahead(source);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < Step * (Rows - 1) + Kernel; ++i) {

@@ -21,6 +21,13 @@ static inline __attribute__((always_inline)) Vector<T> split_vectors(Vector<T> t
   }
 }
 
+// What comes is fetched while this is worked on.
+template <class T>
+static inline __attribute__((always_inline)) void fetch_ahead(const T* source) {
+  constexpr Index kAhead = 4096 / static_cast<Index>(sizeof(T));
+  __builtin_prefetch(source + kAhead, 0, 2);
+}
+
 // The vectors whose lanes hold the taps of a vector of windows: at stride s, tap t of window i is lane i of residue t %
 // s among s neighbouring vectors.
 template <class T, int Kernel, int Stride>
@@ -29,10 +36,9 @@ struct WindowTaps {
   static constexpr int kLoads = kGroups * Stride;
   // First element of vector `load`, from the first tap of the first window.
   static constexpr Index offset(int load) { return load / Stride * Stride + load % Stride * kLanes<T>; }
-  // What comes is fetched while this is reduced.
-  static inline __attribute__((always_inline)) void fetch_ahead(const T* first, int load) {
-    constexpr Index kAhead = 4096 / static_cast<Index>(sizeof(T));
-    if (load < Stride) __builtin_prefetch(first + offset(load) + kAhead, 0, 2);
+  // Loads beyond the first group read the same lines once more.
+  static inline __attribute__((always_inline)) void fetch_after(const T* first, int load) {
+    if (load < Stride) fetch_ahead(first + offset(load));
   }
   // Elements of a row that are read.
   static constexpr Index kReach = (kGroups - 1) * Stride + Stride * kLanes<T>;
@@ -42,7 +48,7 @@ struct WindowTaps {
 template <class T, class Taps>
 struct InnerTaps {
   inline __attribute__((always_inline)) Vector<T> load_taps(const T* first, int number) const {
-    Taps::fetch_ahead(first, number);
+    Taps::fetch_after(first, number);
     return load(first + Taps::offset(number));
   }
   template <class U>
@@ -65,7 +71,7 @@ struct BorderTaps {
       spans[i] = LaneSpan<T>(-(first + Taps::offset(i)), columns - (first + Taps::offset(i)));
   }
   inline __attribute__((always_inline)) Vector<T> load_taps(const T* first, int number) const {
-    Taps::fetch_ahead(first, number);
+    Taps::fetch_after(first, number);
     return spans[number].load(first + Taps::offset(number), padding);
   }
   template <class U>
