@@ -164,13 +164,17 @@ std::vector<ConvCase> named_cases() {
       even("stride exceeds kernel", {2, 3, 11, 10}, {4, 3, 2, 2}, 4),
       even("far taps", {1, 9, 40, 41}, {17, 9, 2, 2}, 1, 0, 1, 30),
   };
-  for (const PaddingMode mode : {PaddingMode::reflect, PaddingMode::replicate, PaddingMode::circular})
-    for (const std::int64_t channels : {2, 18, 34}) {
-      ConvCase shape = even("padding mode " + std::to_string(static_cast<int>(mode)), {2, channels, 8, 9},
-                            {channels + 3, channels, 3, 3}, 1, 2);
+  for (const PaddingMode mode : {PaddingMode::reflect, PaddingMode::replicate, PaddingMode::circular}) {
+    const std::string name = "padding mode " + std::to_string(static_cast<int>(mode));
+    std::vector<ConvCase> padded;
+    for (const std::int64_t channels : {2, 18, 34})
+      padded.push_back(even(name, {2, channels, 8, 9}, {channels + 3, channels, 3, 3}, 1, 2));
+    padded.push_back(even(name + ", depthwise, several boxes", {1, 2, 9, 12}, {2, 1, 3, 3}, 1, 3, 2));
+    for (ConvCase& shape : padded) {
       shape.mode = mode;
       cases.push_back(shape);
     }
+  }
   return cases;
 }
 
