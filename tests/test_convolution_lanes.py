@@ -58,7 +58,7 @@ def test_every_height(isa, height):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("width", [9, 16, 27, 43])
-def test_nan_reaches_its_windows_only(isa, width, stride):
+def test_a_nan_at_the_border_of_a_plane(isa, width, stride):
     """Vectors that reach past a row hold its neighbours, and rows of padding are rows of others."""
     window = {"stride": stride, "padding": 1, "groups": 3}
     w = reals((3, 1, 3, 3), np.float32)

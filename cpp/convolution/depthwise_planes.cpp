@@ -58,8 +58,8 @@ struct Job {
   const Correlation* part;
   Index kernel, box_rows, bands;
   std::optional<PaddedBand> copy;     // none: sources are read where they lie
-  Tap first;                          // in the order of their places
-  std::vector<Index> weight_offsets;  // so, too
+  Tap first;                          // of the first place of a window
+  std::vector<Index> weight_offsets;  // of all taps, in the order of their places
 
   Job(const Correlation& correlation, bool reads_borders, Index lanes, std::size_t element_bytes)
       : part(&correlation), kernel(square_kernel(correlation)),
@@ -170,8 +170,8 @@ void run_part(const ConvKernels<T>& kernels, const Correlation& part, const T* s
 template <class T>
 void add_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, Index batch,
                Index channel, T* memory, T* sums) noexcept {
-  const Grid& grid = job.part->target;
   constexpr Index kMostProducts = 128;
+  const Grid& grid = job.part->target;
   const Index vectors = ceil_divide(grid.extent[2], kernels.lanes), step = job.part->step[1];
   const Index rows_at_once = std::max<Index>(4, kMostProducts / vectors / 4 * 4);
   for (Index band = 0; band < job.bands; ++band) {

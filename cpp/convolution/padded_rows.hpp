@@ -34,7 +34,6 @@ class PaddedRows {
   // Distance between the runs of one tap in neighbouring target rows.
   Index target_row_pitch() const noexcept { return step_y_ * row_pitch_; }
   Index row_pitch() const noexcept { return row_pitch_; }
-  Index phase_pitch() const noexcept { return phase_pitch_; }
   // Where the run of a tap starts, for the first target row of a box.
   Index tap_offset(const Tap& tap) const noexcept;
 

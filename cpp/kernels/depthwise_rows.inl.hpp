@@ -14,8 +14,7 @@
 template <class T, int Kernel, int Step, int Tap = 0>
 static inline __attribute__((always_inline)) void split_taps(const Vector<T>* vectors, Vector<T>* taps) {
   if constexpr (Tap < Kernel) {
-    const Vector<T>* group = vectors + Tap / Step * Step;
-    taps[Tap] = split_vectors<T, Step, Tap % Step>(group[0], group);
+    taps[Tap] = tap_of<T, Step, Tap>(vectors);
     split_taps<T, Kernel, Step, Tap + 1>(vectors, taps);
   }
 }

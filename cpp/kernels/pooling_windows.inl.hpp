@@ -38,8 +38,7 @@ static inline __attribute__((always_inline)) typename Reduction::State add_windo
   if constexpr (Tap >= Kernel) {
     return state;
   } else {
-    const Vector<T>* group = vectors + Tap / Stride * Stride;
-    const auto tap = Reduction::state_of(split_vectors<T, Stride, Tap % Stride>(group[0], group), Tap);
+    const auto tap = Reduction::state_of(tap_of<T, Stride, Tap>(vectors), Tap);
     return add_window_taps<T, Reduction, Kernel, Stride, Tap + 1>(Reduction::combine(state, tap), vectors);
   }
 }
@@ -51,7 +50,7 @@ static inline __attribute__((always_inline)) typename Reduction::State reduce_wi
   Vector<T> vectors[Taps::kLoads];
 #pragma GCC unroll 8
   for (int i = 0; i < Taps::kLoads; ++i) vectors[i] = part.load_taps(first, i);
-  const auto state = Reduction::state_of(split_vectors<T, Stride, 0>(vectors[0], vectors), 0);
+  const auto state = Reduction::state_of(tap_of<T, Stride, 0>(vectors), 0);
   return add_window_taps<T, Reduction, Kernel, Stride>(state, vectors);
 }
 

@@ -44,6 +44,13 @@ struct WindowTaps {
   static constexpr Index kReach = (kGroups - 1) * Stride + Stride * kLanes<T>;
 };
 
+// Tap `Tap` of a vector of windows.
+template <class T, int Stride, int Tap>
+static inline __attribute__((always_inline)) Vector<T> tap_of(const Vector<T>* vectors) {
+  const Vector<T>* group = vectors + Tap / Stride * Stride;
+  return split_vectors<T, Stride, Tap % Stride>(group[0], group);
+}
+
 // How a vector of windows is read and written: away from the borders, and at them.
 template <class T, class Taps>
 struct InnerTaps {
