@@ -253,6 +253,20 @@ def test_tiles_live_in_registers(compiled, name):
 
 
 @needs_compiler
+def test_sums_of_windows_live_in_registers(compiled):
+    """Gradients of depthwise planes: what rows of windows give is not put aside between them."""
+    checked = 0
+    for plain, body in functions_of(compiled["avx512"][1]).items():
+        spread = re.search(r"spread_windows<\w+, .*DepthwiseSpread.*StepWindows<(\d), 2, \d, false>", plain)
+        if spread is None or int(spread[1]) > 4:  # 5x5: ten sums beside 25 weights
+            continue
+        checked += 1
+        assert body.count("vfmadd") == 2 * int(spread[1]) ** 2, plain  # inside, and at the borders
+        assert not STACK_VECTOR.search(body), f"{plain} spills"
+    assert checked == 12
+
+
+@needs_compiler
 def test_products_of_matrices_stay_in_tile_registers(compiled):
     """Sums are stored once for a block and a pair of vectors, not in the loop; every product of parts is there once."""
     checked = 0

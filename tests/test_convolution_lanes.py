@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from convpool import conv, conv_backward, conv_plan, reference
-from oracle import FLOATS, LAYOUTS, image_to, reals, same_bits, weight_to
+from convpool import conv, conv_backward, conv_plan, conv_transpose, reference
+from oracle import FLOATS, LAYOUTS, image_to, integers, reals, same_bits, weight_to
 from shapes import ConvShape, names
 from test_convolution import check_every_pass
 
@@ -56,6 +56,21 @@ def test_every_height(isa, height):
     check_every_pass(depthwise("height", (2 * height, 37), (3, 3), 1, 3, padding=1, stride=2), np.float32)
 
 
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5])
+@pytest.mark.parametrize("width", range(6, 72, 5))
+def test_gradients_between_windows(isa, kernel, width):
+    """At stride 2, whatever the padding and what lies past the last window, where only the bias is."""
+    for padding in range(kernel):
+        for image in ((width,), (11, width)):
+            shape = depthwise("", image, (kernel,) * len(image), padding=padding, stride=2, channels=3)
+            check_every_pass(shape, np.float32)
+    arrays = integers((2, 3, 5, width)), integers((3, 1, kernel, kernel)), integers((3,), low=1)
+    window = {"stride": 2, "padding": kernel - 2, "groups": 3, "output_padding": 1}
+    expected = reference.conv_transpose(*arrays, **window)
+    actual = conv_transpose(*(each.astype(np.float32) for each in arrays), **window)
+    np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("width", [9, 16, 27, 43])
 def test_a_nan_at_the_border_of_a_plane(isa, width, stride):
@@ -70,9 +85,11 @@ def test_a_nan_at_the_border_of_a_plane(isa, width, stride):
         output = conv(image, w, **window)
         np.testing.assert_array_equal(np.isnan(output), np.isnan(expected))
         gradient = reals(output.shape, np.float32)
-        actual = conv_backward(gradient, image, w, **window)[1]
-        expected = reference.conv_backward(gradient, image, w, **window)[1]
-        np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+        gradient[0, 1, y // stride, x // stride] = np.nan
+        actual = conv_backward(gradient, image, w, **window)
+        expected = reference.conv_backward(gradient, image, w, **window)
+        for one, other in zip(actual, expected, strict=True):
+            np.testing.assert_array_equal(np.isnan(one), np.isnan(other))
 
 
 GROUPED = [
@@ -134,7 +151,7 @@ def test_the_algorithms_meant_are_chosen(isa):
     assert algorithm(plane, "forward", "channels_last") == "lanes"
     halved = depthwise("halved", (33, 34), (3, 3), padding=1, stride=2)
     assert algorithm(halved, "forward", "channels_first") == "depthwise_planes"
-    assert algorithm(halved, "grad_input", "channels_first") == "depthwise_phases"
+    assert algorithm(halved, "grad_input", "channels_first") == "depthwise_spread"
     assert algorithm(halved, "grad_input", "channels_last") == "lanes"
     assert algorithm(depthwise("small", (7, 7), (3, 3), padding=1), "forward", "channels_first") == "lanes"
     assert algorithm(depthwise("large", (56, 56), (7, 7), padding=3), "grad_weight", "channels_first") == "lanes"
@@ -151,7 +168,7 @@ def test_the_algorithms_meant_are_chosen(isa):
 BITS = [
     depthwise("planes", (60, 60), (3, 3), padding=1),
     depthwise("lanes", (30, 33), (7, 7), padding=3),
-    depthwise("phases", (60, 60), (5, 5), padding=2, stride=2),
+    depthwise("spread", (60, 60), (5, 5), padding=2, stride=2),
     ConvShape("groups", "", (2, 64, 20, 20), (64, 4, 3, 3), padding=1, groups=16),
     ConvShape("outputs", "", (2, 3, 60, 61), (32, 3, 3, 3), padding=1),
 ]

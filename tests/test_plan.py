@@ -18,7 +18,7 @@ LAYOUTS = ("channels_first", "channels_last")
 CONV_PASSES = ("forward", "grad_input", "grad_weight")
 POOL_PASSES = ("forward", "backward")
 PASS_OF_KIND = {"adaptive_max": "max", "adaptive_avg": "avg"}
-SHORT = {"depthwise_planes": "planes", "depthwise_phases": "phases", "winograd_f4": "f4", "winograd_f2": "f2"}
+SHORT = {"depthwise_planes": "planes", "depthwise_spread": "phases", "winograd_f4": "f4", "winograd_f2": "f2"}
 
 # Layer: forward, gradients of input and weight with channels first; the same with channels last.
 EXPECTED = """

@@ -124,6 +124,11 @@ Grid make_grid(const Extents& extents) {
   return grid;
 }
 
+const Correlation& largest_part(const std::vector<Correlation>& parts) {
+  return *std::max_element(parts.begin(), parts.end(),
+                           [](const Correlation& a, const Correlation& b) { return a.depth() < b.depth(); });
+}
+
 Correlation forward_correlation(const ConvGeometry& geometry) {
   Correlation part{};
   part.batch = geometry.input.batch;
@@ -163,6 +168,7 @@ Correlation InputGradient::part(Index index) const {
     const AxisPhase& phase = phases_[axis][static_cast<std::size_t>(place[axis])];
     part.target_phase[axis] = phase.phase;
     part.target_step[axis] = window.stride;
+    part.window[axis] = window.kernel_extent();
     part.target_offset += phase.phase * whole_.target.axis_stride[axis];
     part.target.axis_stride[axis] *= window.stride;
     part.target.extent[axis] = ceil_divide(window.input - phase.phase, window.stride);

@@ -39,6 +39,7 @@ struct Correlation {
   Index target_offset;  // element offset of the phase in the target array
   // Position j of the part is phase + target_step * j of the whole target, which has whole_extent positions.
   Index target_phase[kAxes], target_step[kAxes], whole_extent[kAxes];
+  Index window[kAxes];  // of a phase: what the kernel whose taps they share spans
   std::vector<Tap> taps;
   Index weight_group_stride, weight_row_stride, weight_channel_stride;
 
@@ -55,6 +56,9 @@ struct Correlation {
   Index pixels() const { return batch * target.extent[0] * target.extent[1] * target.extent[2]; }
   Index depth() const { return static_cast<Index>(taps.size()) * channels; }
 };
+
+// The largest part decides for all: parts of one pass differ in their taps only.
+const Correlation& largest_part(const std::vector<Correlation>& parts);
 
 Correlation forward_correlation(const ConvGeometry& geometry);
 

@@ -5,8 +5,8 @@
 
 #include "convolution/convolution.hpp"
 #include "convolution/channel_sums.hpp"
-#include "convolution/depthwise_phases.hpp"
 #include "convolution/depthwise_planes.hpp"
+#include "convolution/depthwise_spread.hpp"
 #include "convolution/lanes.hpp"
 #include "convolution/output_lanes.hpp"
 #include "convolution/packed_correlation.hpp"
@@ -62,8 +62,9 @@ bool accepts_depthwise_planes(const Conditions& conditions, const Correlation& p
                                                   : depthwise_planes_accept(*conditions.table, part);
 }
 
-bool accepts_depthwise_phases(const Conditions& conditions, const Correlation& part) {
-  return conditions.table != nullptr && conditions.pass == ConvPass::grad_input && depthwise_phases_accept(part);
+bool accepts_depthwise_spread(const Conditions& conditions, const Correlation& part) {
+  return conditions.table != nullptr && conditions.pass == ConvPass::grad_input &&
+         depthwise_spread_accepts(*conditions.table, part);
 }
 
 bool accepts_lanes(const Conditions& conditions, const Correlation& part) {
@@ -113,7 +114,7 @@ bool always(const Conditions&, const Correlation&) { return true; }
 template <class T>
 constexpr Algorithm<T> kPlan[] = {
     {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>, depthwise_planes_grad_weight<T>, true},
-    {"depthwise_phases", accepts_depthwise_phases, run_depthwise_phases<T>, nullptr, false, true},
+    {"depthwise_spread", accepts_depthwise_spread, run_depthwise_spread<T>, nullptr, false, true},
     {"lanes", accepts_lanes, run_lanes<T>, lane_grad_weight<T>},
     {"bf16x3", accepts_three_products, run_matrix_tiles<T, 2>, matrix_grad_weight<T, 2>, false, true},
     {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, winograd_grad_weight<T, 4>, true},
@@ -126,12 +127,6 @@ constexpr Algorithm<T> kPlan[] = {
     {"packed_tiles", has_kernels, run_packed<T>, packed_grad_weight<T>, true},
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
 };
-
-// The largest part decides for all: parts of one pass differ in their taps only.
-const Correlation& largest(const Parts& parts) {
-  return *std::max_element(parts.begin(), parts.end(),
-                           [](const Correlation& a, const Correlation& b) { return a.depth() < b.depth(); });
-}
 
 Parts parts_from(const InputGradient& gradient, Index first) {
   Parts parts;
@@ -173,7 +168,7 @@ void fill_channels(const Extents& extents, const T* bias, T* target, int num_thr
 template <class T>
 void correlate(const Parts& parts, ConvPass pass, const T* source, const T* weight, const T* bias, T* target,
                const ConvOptions& options) {
-  choose<T>(largest(parts), pass, options.precision)
+  choose<T>(largest_part(parts), pass, options.precision)
       .correlate(selected_kernels(), parts, source, weight, bias, target, options.num_threads);
 }
 
@@ -194,7 +189,7 @@ void correlate_apart(const Parts& parts, ConvPass pass, const T* source, const T
 template <class T>
 bool fills_gaps(const InputGradient& gradient, Precision precision) {
   const bool is_one_call = gradient.parts() > 0 && gradient.parts() <= kPartsAtOnce;
-  return is_one_call && choose<T>(largest(parts_from(gradient, 0)), ConvPass::grad_input, precision).fills_gaps;
+  return is_one_call && choose<T>(largest_part(parts_from(gradient, 0)), ConvPass::grad_input, precision).fills_gaps;
 }
 
 // What reached the padding of images [first, first + images) is added to the elements that it stands for.
@@ -280,7 +275,7 @@ template <class T>
 const char* algorithm_of(const ConvGeometry& geometry, ConvPass pass, Precision precision) {
   if (pass != ConvPass::grad_input) return choose<T>(forward_correlation(geometry), pass, precision).name;
   const InputGradient gradient(geometry);
-  return gradient.parts() == 0 ? "fill" : choose<T>(largest(parts_from(gradient, 0)), pass, precision).name;
+  return gradient.parts() == 0 ? "fill" : choose<T>(largest_part(parts_from(gradient, 0)), pass, precision).name;
 }
 
 // The call without its loops; returns the scratch memory that it takes. `weight` may be null: then none is packed from.

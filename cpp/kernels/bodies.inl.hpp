@@ -8,6 +8,7 @@
 #include "kernels/winograd_points.inl.hpp"
 #include "kernels/winograd.inl.hpp"
 #include "kernels/window_taps.inl.hpp"
+#include "kernels/window_spread.inl.hpp"
 #include "kernels/depthwise_rows.inl.hpp"
 #include "kernels/output_lanes.inl.hpp"
 #include "kernels/lane_convolution.inl.hpp"

@@ -1,13 +1,13 @@
 // Depthwise convolution with square kernels along rows of a plane, x positions as lanes.
 //
-// Layout:    planes, target rows and gradients as they lie in memory, whatever lies around them. Phases read padded
-//            rows, with whole vectors past the end of each.
+// Layout:    planes, target rows and gradients as they lie in memory, whatever lies around them.
 // Method:    the taps of a source row are sorted out in registers. Sums: strips of one vector from top to bottom; a
 //            source row is read once, for all the target rows whose windows hold it, which wait in registers. Products:
-//            four rows of gradients at a time, from left to right.
+//            four rows of gradients at a time, from left to right. Gradients of the input at a stride: as those of
+//            pooling (window_spread.inl.hpp).
 // Semantics: plain sums of products. Zeros of the padding take part: 0 * infinity is NaN.
-// Numerics:  one accumulator per output, added to the bias once; depthwise_products sums the products of all its rows
-//            lane by lane before it adds them to `sums`.
+// Numerics:  one accumulator per output, added to the bias once; that of a gradient starts from it. depthwise_products
+//            sums the products of all its rows lane by lane before it adds them to `sums`.
 // Cost:      for each source row and vector of targets a load per tap (step 2: per input vector, and a shuffle per
 //            tap); a multiply-add per output and tap.
 
@@ -145,59 +145,58 @@ static void depthwise_products(const DepthwiseProducts<T>& plane, T* sums) {
   }
 }
 
-template <class T, int Rows>
-static inline __attribute__((always_inline)) void sum_phase(const DepthwisePhases<T>& plane, const T* source,
-                                                            Index first, Index taps, Vector<T> (&sum)[Rows]) {
-#pragma GCC unroll 4
-  for (int row = 0; row < Rows; ++row) sum[row] = Vector<T>{};
-  for (Index tap = first; tap < first + taps; ++tap) {
-    const Vector<T> factor = broadcast(plane.weights[tap]);
-    const T* columns = source + plane.offsets[tap];
-#pragma GCC unroll 4
-    for (int row = 0; row < Rows; ++row)
-      sum[row] = multiply_add(factor, load(columns + row * plane.source_pitch), sum[row]);
+// What the windows of a row give the elements under them, each by its weight.
+template <class T, class Windows, class Part>
+class WeightedGradients {
+ public:
+  inline __attribute__((always_inline)) WeightedGradients(const DepthwiseSpread<T>& s, Index window, const Part& part)
+      : s_(s), part_(part), window_(window) {
+#pragma GCC unroll 32
+    for (int tap = 0; tap < kTaps; ++tap) factors_[tap] = broadcast(s.weights[tap]);
   }
-}
 
-// The elements of two vectors in turn: the first or the last half of them.
-template <class T, int Half, int... Lane>
-static inline __attribute__((always_inline)) Vector<T> interleave(Vector<T> even, Vector<T> odd, Lanes<Lane...>) {
-  constexpr int kWidth = kLanes<T>;
-  return __builtin_shufflevector(even, odd, (Half * kWidth / 2 + Lane / 2 + (Lane % 2 == 0 ? 0 : kWidth))...);
-}
+  inline __attribute__((always_inline)) Vector<T> start() const { return broadcast(s_.bias); }
+  inline __attribute__((always_inline)) T rest() const { return s_.bias; }
 
-template <class T, int Rows>
-static inline __attribute__((always_inline)) void depthwise_phase_band(const DepthwisePhases<T>& plane, Index y) {
-  constexpr Index kWidth = kLanes<T>;
-  using All = typename LaneList<kLanes<T>>::type;
-  for (Index x = 0; x < plane.columns; x += 2 * kWidth) {
-    const T* source = plane.source + y * plane.source_pitch + x / 2;
-    Vector<T> even[Rows], odd[Rows];
-    sum_phase<T, Rows>(plane, source, 0, plane.even_taps, even);
-    sum_phase<T, Rows>(plane, source, plane.even_taps, plane.odd_taps, odd);
-    const Vector<T> bias = broadcast(plane.bias);
-    const Index left = plane.columns - x;
+  inline __attribute__((always_inline)) void read(Index y) {
+    const T* source = s_.gradients + y * s_.windows + window_;
+    fetch_ahead(source);
 #pragma GCC unroll 4
-    for (int row = 0; row < Rows; ++row) {
-      T* target = plane.target + (y + row) * plane.target_pitch + x;
-      const Vector<T> first = bias + interleave<T, 0>(even[row], odd[row], All{});
-      const Vector<T> second = bias + interleave<T, 1>(even[row], odd[row], All{});
-      if (left >= 2 * kWidth) {
-        store(target, first);
-        store(target + kWidth, second);
-      } else {
-        store_first(target, first, left < kWidth ? left : kWidth);
-        if (left > kWidth) store_first(target + kWidth, second, left - kWidth);
-      }
+    for (int i = 0; i < Windows::kCount; ++i) gradients_[i] = part_.at(source + i, i, Vector<T>{});
+  }
+
+  template <int Phase>
+  inline __attribute__((always_inline)) Vector<T> add(Vector<T> sum, int row, Index) const {
+    using Own = typename Windows::template Of<Phase>;
+#pragma GCC unroll 4
+    for (int i = Own::kFirst; i <= Own::kLast; ++i) {
+      const int tap = Own::kTap + (Own::kLast - i) * Windows::kPhases;
+      sum = multiply_add(factors_[row * Windows::kColumns + tap], gradients_[i - Windows::kFirst], sum);
     }
+    return sum;
   }
-}
+
+ private:
+  static constexpr int kTaps = Windows::kRows * Windows::kColumns;
+
+  const DepthwiseSpread<T>& s_;
+  const Part& part_;
+  Index window_;
+  Vector<T> factors_[kTaps], gradients_[Windows::kCount];
+};
 
 template <class T>
-static void depthwise_phases(const DepthwisePhases<T>& plane) {
-  Index y = 0;
-  for (; y + 4 <= plane.rows; y += 4) depthwise_phase_band<T, 4>(plane, y);
-  for (; y < plane.rows; ++y) depthwise_phase_band<T, 1>(plane, y);
+constexpr WindowSpreadKernels<DepthwiseSpread<T>> depthwise_spreads() {
+  SpreadList<T, DepthwiseSpread, WeightedGradients> list;
+  list.template fill<2, 2, 0>();
+  list.template fill<2, 2, 1>();
+  list.template fill<3, 2, 0>();
+  list.template fill<3, 2, 1>();
+  list.template fill<4, 2, 0>();
+  list.template fill<4, 2, 1>();
+  list.template fill<5, 2, 0>();
+  list.template fill<5, 2, 1>();
+  return list.kernels;
 }
 
 template <class T>
@@ -206,7 +205,7 @@ constexpr DepthwiseKernels<T> make_depthwise_kernels() {
   kernels.rows[2][0] = depthwise_rows<T, 3, 1>;
   kernels.rows[2][1] = depthwise_rows<T, 3, 2>;
   kernels.rows[4][0] = depthwise_rows<T, 5, 1>;
-  kernels.phases = depthwise_phases<T>;
+  kernels.spreads = depthwise_spreads<T>();
   kernels.products[2][0] = depthwise_products<T, 3, 1>;
   kernels.rows_read_borders = LaneSpan<T>::kHasMasks;
   // Sixteen registers are too few for the vectors of which taps are sorted out, or for masks, besides.

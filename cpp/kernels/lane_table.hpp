@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/elements.hpp"
+#include "kernels/spread_table.hpp"
 
 namespace convpool {
 
@@ -62,19 +63,12 @@ struct DepthwiseRows : DepthwisePlane<T> {
   Index target_pitch;
 };
 
-// Rows that hold two phases: target[y][2 x + p] = bias + the sum over the taps of phase p of weights[tap] *
-// source[y][offsets[tap] + x]. The taps of phase 0 come first.
+// The gradient of the input at a stride: weights[i][j] * the gradient of a window goes to its element (i, j). Elements
+// start from the bias.
 template <class T>
-struct DepthwisePhases {
-  Index rows, columns;  // of the target
-  const T* source;
-  Index source_pitch;
-  const Index* offsets;
+struct DepthwiseSpread : WindowSpread<T> {
   const T* weights;
-  Index even_taps, odd_taps;
   T bias;
-  T* target;
-  Index target_pitch;
 };
 
 // sums[i][j][lane] += the products of gradients[y][x] with the entry, lane by lane.
@@ -88,7 +82,7 @@ constexpr int kMostDepthwiseKernel = 5, kMostDepthwiseStep = 2;
 template <class T>
 struct DepthwiseKernels {  // [kernel - 1] and [step - 1], or null
   void (*rows[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseRows<T>& plane);
-  void (*phases)(const DepthwisePhases<T>& plane);
+  WindowSpreadKernels<DepthwiseSpread<T>> spreads;
   void (*products[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseProducts<T>& plane, T* sums);
   bool rows_read_borders, products_read_borders;  // as fast as other columns; else a padded copy is faster
 };

@@ -169,35 +169,6 @@ static void split_rows(const RowSplit<T>& split) {
     }
 }
 
-// Vector `Part` of the target of a join: lane by lane the phases in turn.
-template <class T, int Step, int Part, int Phase, int... Lane>
-static inline __attribute__((always_inline)) Vector<T> put_phase(Vector<T> joined, Vector<T> phase, Lanes<Lane...>) {
-  constexpr int kWidth = kLanes<T>, kFirst = Part * kWidth;
-  return __builtin_shufflevector(joined, phase,
-                                 ((kFirst + Lane) % Step == Phase ? kWidth + (kFirst + Lane) / Step
-                                  : Phase == 1                    ? (kFirst + Lane) / Step
-                                                                  : Lane)...);
-}
-
-template <class T, int Step, int Part, int Phase = 1>
-static inline __attribute__((always_inline)) Vector<T> join_vectors(Vector<T> joined, const Vector<T>* phases) {
-  if constexpr (Phase == Step) return joined;
-  else
-    return join_vectors<T, Step, Part, Phase + 1>(
-        put_phase<T, Step, Part, Phase>(joined, phases[Phase], typename LaneList<kLanes<T>>::type{}), phases);
-}
-
-template <class T, int Step, bool IsPartial, int Part = 0>
-static inline __attribute__((always_inline)) void store_joined(const Vector<T>* phases, T* target, Index count) {
-  if constexpr (Part < Step) {
-    constexpr Index kFirst = Part * kLanes<T>;
-    const Vector<T> joined = join_vectors<T, Step, Part>(phases[0], phases);
-    if (!IsPartial || kFirst + kLanes<T> <= count) store(target + kFirst, joined);
-    else if (kFirst < count) store_first(target + kFirst, joined, count - kFirst);
-    store_joined<T, Step, IsPartial, Part + 1>(phases, target, count);
-  }
-}
-
 template <class T, int Step>
 static void join_by(Index count, const T* phases, Index pitch, T* target) {
   constexpr Index kGroup = Step * kLanes<T>;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/elements.hpp"
+#include "kernels/spread_table.hpp"
 
 namespace convpool {
 
@@ -156,17 +157,6 @@ struct ChannelGather {
   bool is_added;  // to what `out` holds
 };
 
-// Gradients of small windows of one channel, whose kernel and stride are those of the kernel called: rows [first_row,
-// + rows) of a plane of `columns` columns. `shift` = padding / stride of a row.
-template <class T>
-struct WindowSpread {
-  Index first_row, rows, columns;
-  const T* gradients;
-  Index window_rows, windows;  // windows of a row
-  Index row_padding, shift;
-  T* out;  // the plane
-};
-
 // Averages: a gradient is divided by row_shares[its row] * column_shares[its column], whole numbers of a product up to
 // 4096.
 template <class T>
@@ -181,14 +171,6 @@ template <class T>
 struct PlaceSpread : WindowSpread<T> {
   const std::int32_t* places;
   Index position;
-};
-
-template <class Spread>
-struct WindowSpreadKernels {
-  using Function = void (*)(const Spread& spread);
-  // [kernel - 1][stride - 1][padding % stride], or null; for windows as high as wide, and of one row.
-  Function square[kMostSmallKernel][kMostSmallKernel][kMostSmallKernel];
-  Function flat[kMostSmallKernel][kMostSmallKernel][kMostSmallKernel];
 };
 
 // Whether every place lies in its window: the windows of row r reach over counts[r] rows y_step apart from first[r] on,

@@ -14,7 +14,7 @@ auto window_spread_kernel(const Axis& deep, const Axis& high, const Axis& wide,
     typename WindowSpreadKernels<Spread>::Function {
   if (deep.kernel > deep.stride) return nullptr;
   for (const Axis* axis : {&deep, &high, &wide})
-    if (axis->is_adaptive || axis->dilation > 1 || axis->kernel > kMostSmallKernel || axis->stride > kMostSmallKernel)
+    if (axis->is_adaptive || axis->dilation > 1 || axis->kernel > kMostSpreadKernel || axis->stride > kMostSpreadStride)
       return nullptr;
   const bool is_square = high.kernel == wide.kernel && high.stride == wide.stride;
   const bool is_flat = high.kernel == 1 && high.stride == 1;

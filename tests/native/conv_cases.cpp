@@ -190,6 +190,8 @@ std::vector<ConvCase> tails(std::int64_t n) {
       even(name("depthwise 5x5 width"), {1, 2, 5, n + 7}, {2, 1, 5, 5}, 1, 2, 2),
       even(name("depthwise width at stride 2"), {1, 2, 9, 2 * n}, {2, 1, 3, 3}, 2, 1, 2),
       even(name("depthwise 5x5 width at stride 2"), {1, 2, 9, 2 * n + 1}, {2, 1, 5, 5}, 2, 2, 2),
+      even(name("depthwise 4x4 width at stride 2"), {1, 2, 9, n + 7}, {2, 1, 4, 4}, 2, 0, 2),
+      even(name("depthwise line at stride 2"), {1, 2, n + 7}, {2, 1, 3}, 2, 2, 2),
       even(name("channels in groups of 2"), {1, 2 * n, 4, 5}, {2 * n, 2, 3, 3}, 1, 1, n),
       even(name("width"), {2, 2, 3, n}, {3, 2, 2, 3}, 1, 1),
       even(name("width at stride 2"), {1, 2, 3, 2 * n}, {3, 2, 2, 3}, 2, 1),
