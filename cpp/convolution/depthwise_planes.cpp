@@ -218,8 +218,14 @@ void depthwise_planes_grad_weight(const KernelTable* table, const Correlation& p
   const Index batch_slice = ceil_divide(part.batch, slices), tasks = blocks * slices;
   const int workers = worker_count(num_threads, tasks, part.groups * taps * (part.pixels() / 16 + 1));
   const Workspace tiles(workers, job.copied_bytes(sizeof(T)));
-  const Workspace partial(1, static_cast<std::size_t>(part.groups * slices * taps * lanes) * sizeof(T));
-  T* sums = reinterpret_cast<T*>(partial.of(0));
+  const Workspace partial(1, static_cast<std::size_t>(part.groups * (slices * lanes + 1) * taps) * sizeof(T));
+  T* sums = reinterpret_cast<T*>(partial.of(0));           // [channel][slice][tap][lane]
+  T* totals = sums + part.groups * slices * taps * lanes;  // [channel][tap]
+  const auto write_channel = [&](Index channel) {
+    T* total = totals + channel * taps;
+    kernels.depthwise.lane_totals(taps, sums + channel * slices * taps * lanes, slices, total);
+    for (const Index offset : job.weight_offsets) grad_weight[offset + channel * part.weight_group_stride] = *total++;
+  };
   parallel_for(tasks, workers, [&](Index task, int worker) {
     const Index first = task / slices * at_once, stop = std::min(first + at_once, part.groups), slice = task % slices;
     const auto own = [&](Index channel) { return sums + (channel * slices + slice) * taps * lanes; };
@@ -229,15 +235,9 @@ void depthwise_planes_grad_weight(const KernelTable* table, const Correlation& p
       for (Index channel = first; channel < stop; ++channel)
         add_plane(job, kernels, source, grad_output, batch, channel, reinterpret_cast<T*>(tiles.of(worker)),
                   own(channel));
+    for (Index channel = first; channel < stop && slices == 1; ++channel) write_channel(channel);
   });
-  for (Index channel = 0; channel < part.groups; ++channel)
-    for (Index tap = 0; tap < taps; ++tap) {
-      T total{0};
-      for (Index slice = 0; slice < slices; ++slice)
-        for (Index lane = 0; lane < lanes; ++lane)
-          total += sums[((channel * slices + slice) * taps + tap) * lanes + lane];
-      grad_weight[job.weight_offsets[static_cast<std::size_t>(tap)] + channel * part.weight_group_stride] = total;
-    }
+  for (Index channel = 0; channel < part.groups && slices > 1; ++channel) write_channel(channel);
 }
 
 #define CONVPOOL_DEPTHWISE_PLANES(T)                                                                          \
