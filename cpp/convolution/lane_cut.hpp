@@ -24,6 +24,7 @@ struct LaneCut {
   Index channels, channel_blocks;
   Index count[kAxes], boxes[kAxes];  // of the first part, the largest
   bool is_side_by_side;
+  bool is_far;  // pixels lie beyond the caches, and are fetched ahead
 
   LaneCut(const Correlation& part, const LaneWindow& window, Index target_pixels, Index lanes,
           std::size_t element_bytes);

@@ -100,6 +100,7 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
   products.gradient_pitch = gradients.stride[2];
   products.sum_pitch = job.cut.channels;
   products.group = part.rows;
+  products.is_far = job.cut.is_far;
   for (Index z = 0; z < box.count[0]; ++z)
     for (Index y = 0; y < box.count[1]; ++y) {
       if (y % kRowsBetween == 0 && is_interrupted()) return;

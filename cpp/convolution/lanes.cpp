@@ -140,6 +140,7 @@ void run_box(const Call<T>& call, const Job& job, const LaneBox& box, const Lane
   taps.step = part.step[2];
   taps.weight_pitch = job.channels();
   taps.group = part.rows;
+  taps.is_far = call.cut.is_far;
   taps.bias = call.bias == nullptr ? nullptr : call.bias + channel;
   taps.target_pitch = call.target.step(part, 2) * target.stride[2];
   run_rows(job, call.kernels, taps, box, target, place.first, scratch, read, call.packed + job.packed_offset + channel,
