@@ -19,7 +19,7 @@ class SharedGradients {
   inline __attribute__((always_inline)) void read(Index y) {
     if (s_.row_shares[y] != row_share_) find_divisors(s_.row_shares[y]);
     const T* source = s_.gradients + y * s_.windows + window_;
-    __builtin_prefetch(source + kSpreadAhead<T>, 0, 2);
+    fetch_ahead(source);
     Vector<T> gradients[Windows::kCount];
 #pragma GCC unroll 4
     for (int i = 0; i < Windows::kCount; ++i) {
@@ -77,8 +77,8 @@ class PlacedGradients {
 
   inline __attribute__((always_inline)) void read(Index y) {
     const Index offset = y * s_.windows + window_;
-    __builtin_prefetch(s_.gradients + offset + kSpreadAhead<T>, 0, 2);
-    __builtin_prefetch(s_.places + offset + kSpreadAhead<T>, 0, 2);
+    fetch_ahead(s_.gradients + offset);
+    fetch_ahead(s_.places + offset);
 #pragma GCC unroll 4
     for (int i = 0; i < Windows::kCount; ++i) {
       gradients_[i] = part_.at(s_.gradients + offset + i, i, Vector<T>{});

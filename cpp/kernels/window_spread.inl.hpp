@@ -56,10 +56,6 @@ struct StepWindows {
   using Of = PhaseWindows<Kernel, Stride, Offset, Phase>;
 };
 
-// What comes is fetched while this is added up.
-template <class T>
-constexpr Index kSpreadAhead = 4096 / static_cast<Index>(sizeof(T));
-
 // How a vector of windows is read: away from the borders, and at them. Lanes without a window are `others`.
 template <class T>
 struct InnerSpread {
@@ -88,47 +84,47 @@ struct BorderSpread {
 // once, and added to the sums of the rows and phases under it; `rest` is what elements under no window hold.
 template <class T, class Windows, class Gradients>
 class SpreadStrip {
-  static constexpr int Stride = Windows::kPhases, Rows = Windows::kRows, RowStride = Windows::kRowStride;
+  static constexpr int kStride = Windows::kPhases, kRows = Windows::kRows, kRowStride = Windows::kRowStride;
 
  public:
   inline __attribute__((always_inline)) SpreadStrip(const WindowSpread<T>& s, Index first, Gradients& gradients)
-      : s_(s), gradients_(gradients), column_(first * Stride) {
+      : s_(s), gradients_(gradients), column_(first * kStride) {
 #pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) start(i);
+    for (int i = 0; i < kRows; ++i) start(i);
   }
 
   inline __attribute__((always_inline)) void run() {
-    const Index above = s_.first_row + s_.row_padding - Rows;  // in padded rows, the last one not met any more
-    const Index covered = s_.window_rows == 0 ? 0 : (s_.window_rows - 1) * RowStride + Rows - s_.row_padding;
-    for (Index y = above < 0 ? 0 : above / RowStride + 1;; ++y) {
-      const Index row = y * RowStride - s_.row_padding;
+    const Index above = s_.first_row + s_.row_padding - kRows;  // in padded rows, the last one not met any more
+    const Index covered = s_.window_rows == 0 ? 0 : (s_.window_rows - 1) * kRowStride + kRows - s_.row_padding;
+    for (Index y = above < 0 ? 0 : above / kRowStride + 1;; ++y) {
+      const Index row = y * kRowStride - s_.row_padding;
       if (row >= s_.first_row + s_.rows) return;
       if (y < s_.window_rows) {
         gradients_.read(y);
 #pragma GCC unroll 8
-        for (int i = 0; i < Rows; ++i) add_phases(i, (row + i) * s_.columns + column_);
+        for (int i = 0; i < kRows; ++i) add_phases(i, (row + i) * s_.columns + column_);
       }
 #pragma GCC unroll 8
-      for (int i = 0; i < RowStride; ++i)
+      for (int i = 0; i < kRowStride; ++i)
         if (row + i >= s_.first_row && row + i < s_.first_row + s_.rows) put(row + i, row + i < covered, sums_[i]);
 #pragma GCC unroll 8
-      for (int i = 0; i + RowStride < Rows; ++i)
+      for (int i = 0; i + kRowStride < kRows; ++i)
 #pragma GCC unroll 8
-        for (int phase = 0; phase < Stride; ++phase) sums_[i][phase] = sums_[i + RowStride][phase];
+        for (int phase = 0; phase < kStride; ++phase) sums_[i][phase] = sums_[i + kRowStride][phase];
 #pragma GCC unroll 8
-      for (int i = Rows - RowStride; i < Rows; ++i) start(i);
+      for (int i = kRows - kRowStride; i < kRows; ++i) start(i);
     }
   }
 
  private:
   inline __attribute__((always_inline)) void start(int row) {
 #pragma GCC unroll 8
-    for (int phase = 0; phase < Stride; ++phase) sums_[row][phase] = gradients_.start();
+    for (int phase = 0; phase < kStride; ++phase) sums_[row][phase] = gradients_.start();
   }
 
   template <int Phase = 0>
   inline __attribute__((always_inline)) void add_phases(int row, Index element) {
-    if constexpr (Phase < Stride) {
+    if constexpr (Phase < kStride) {
       sums_[row][Phase] = gradients_.template add<Phase>(sums_[row][Phase], row, element + Phase);
       add_phases<Phase + 1>(row, element);
     }
@@ -140,21 +136,21 @@ class SpreadStrip {
     T* target = s_.out + row * s_.columns + column_;
     const Index left = s_.columns - column_;
 #pragma GCC unroll 8
-    for (int phase = 0; phase < Stride; ++phase)
+    for (int phase = 0; phase < kStride; ++phase)
       __builtin_prefetch(target + kRowsAhead * s_.columns + phase * kLanes<T>, 1, 3);
     if (!is_covered) {
-      for (Index i = 0; i < left && i < Stride * kLanes<T>; ++i) target[i] = gradients_.rest();
-    } else if (left >= Stride * kLanes<T>) {
-      store_joined<T, Stride, false>(sums, target, left);
+      for (Index i = 0; i < left && i < kStride * kLanes<T>; ++i) target[i] = gradients_.rest();
+    } else if (left >= kStride * kLanes<T>) {
+      store_joined<T, kStride, false>(sums, target, left);
     } else {
-      store_joined<T, Stride, true>(sums, target, left);
+      store_joined<T, kStride, true>(sums, target, left);
     }
   }
 
   const WindowSpread<T>& s_;
   Gradients& gradients_;
   Index column_;
-  Vector<T> sums_[Rows][Stride];
+  Vector<T> sums_[kRows][kStride];
 };
 
 template <class T, class Windows, class Gradients, class Spread, class Part>
