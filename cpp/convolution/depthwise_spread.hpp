@@ -1,5 +1,5 @@
-// Gradients of depthwise convolutions at stride 2, planes first: what windows give their elements is summed in registers
-// as that of pooling is, and whole rows of the target are written.
+// Gradients of depthwise convolutions at stride 2, planes first: what windows give their elements is summed in
+// registers, as that of pooling is, and whole rows of the target are written.
 #pragma once
 
 #include "convolution/correlation.hpp"
