@@ -71,6 +71,27 @@ def test_gradients_between_windows(isa, kernel, width):
     np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize(("group", "stride"), [(1, 1), (1, 2), (4, 1)])
+def test_arrays_beyond_the_caches(isa, group, stride):
+    """There what comes next is fetched: 18 MB and more together give what the images give alone."""
+    if isa == "reference":
+        pytest.skip("too slow, and fetches nothing")
+    x = integers((7, 64, 64, 128)).astype(np.float32)
+    w = integers((3, 3, group, 128)).astype(np.float32)
+    window = {"stride": stride, "padding": 1, "groups": 128 // group, "layout": "channels_last"}
+    output = conv(x, w, **window)
+    assert x.nbytes + output.nbytes > 16 << 20 > (x.nbytes + output.nbytes) // 7
+    gradients = conv_backward(output, x, w, **window)
+    total = np.zeros(w.shape)
+    for image in range(7):
+        one = np.s_[image : image + 1]
+        same_bits(conv(x[one], w, **window), output[one])
+        alone = conv_backward(output[one], x[one], w, **window)
+        same_bits(alone.input, gradients.input[one])
+        total += alone.weight
+    np.testing.assert_array_equal(gradients.weight, total)  # sums of integers
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("width", [9, 16, 27, 43])
 def test_a_nan_at_the_border_of_a_plane(isa, width, stride):

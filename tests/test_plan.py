@@ -18,7 +18,7 @@ LAYOUTS = ("channels_first", "channels_last")
 CONV_PASSES = ("forward", "grad_input", "grad_weight")
 POOL_PASSES = ("forward", "backward")
 PASS_OF_KIND = {"adaptive_max": "max", "adaptive_avg": "avg"}
-SHORT = {"depthwise_planes": "planes", "depthwise_spread": "phases", "winograd_f4": "f4", "winograd_f2": "f2"}
+SHORT = {"depthwise_planes": "planes", "depthwise_spread": "spread", "winograd_f4": "f4", "winograd_f2": "f2"}
 
 # Layer: forward, gradients of input and weight with channels first; the same with channels last.
 EXPECTED = """
@@ -38,7 +38,7 @@ vgg_3x3_64@224: f4 f4 f4 | f4 f4 f4
 vgg_3x3_128@112: f4 f4 f4 | f4 f4 f4
 vgg_3x3_512@28: f4 f4 f4 | f4 f4 f4
 mobilenet_dw3x3_144@56: planes planes planes | lanes lanes lanes
-mobilenet_dw3x3s2_144@56: planes phases planes | lanes lanes lanes
+mobilenet_dw3x3s2_144@56: planes spread planes | lanes lanes lanes
 mobilenet_dw3x3_960@7: lanes lanes lanes | lanes lanes lanes
 mobilenet_1x1_24-144@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
 mobilenet_1x1_144-24@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
@@ -110,7 +110,7 @@ tiny_avg2x2@8: direct direct | direct direct
 # What sixteen registers change, and what products of matrices.
 OTHERS = {
     "avx2": """
-mobilenet_dw3x3s2_144@56: planes phases lanes | lanes lanes lanes
+mobilenet_dw3x3s2_144@56: planes spread lanes | lanes lanes lanes
 """,
     "amx": """
 resnet_3x3s2_128@56: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6

@@ -124,11 +124,6 @@ Grid make_grid(const Extents& extents) {
   return grid;
 }
 
-const Correlation& largest_part(const std::vector<Correlation>& parts) {
-  return *std::max_element(parts.begin(), parts.end(),
-                           [](const Correlation& a, const Correlation& b) { return a.depth() < b.depth(); });
-}
-
 Correlation forward_correlation(const ConvGeometry& geometry) {
   Correlation part{};
   part.batch = geometry.input.batch;

@@ -57,9 +57,6 @@ struct Correlation {
   Index depth() const { return static_cast<Index>(taps.size()) * channels; }
 };
 
-// The largest part decides for all: parts of one pass differ in their taps only.
-const Correlation& largest_part(const std::vector<Correlation>& parts);
-
 Correlation forward_correlation(const ConvGeometry& geometry);
 
 // A tap of one axis, and the source position that target position 0 reads through it.

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "convolution/padded_rows.hpp"
+#include "convolution/plane_tasks.hpp"
 #include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -147,22 +148,14 @@ void run_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
 template <class T>
 void run_part(const ConvKernels<T>& kernels, const Correlation& part, const T* source, const T* weight, const T* bias,
               T* target, int num_threads) {
-  constexpr Index kTaskElements = 1 << 15;  // neighbouring planes go to one thread
   const Job job(part, kernels.depthwise.rows_read_borders, kernels.lanes, sizeof(T));
-  const Index plane = std::max<Index>(part.target.extent[1] * part.target.extent[2], 1);
-  const Index planes_at_once = ceil_divide(kTaskElements, plane), tasks = ceil_divide(job.planes(), planes_at_once);
-  const int workers = worker_count(num_threads, tasks, job.planes() * plane * (part.depth() / 16 + 1));
-  const Workspace memory(workers, job.copied_bytes(sizeof(T)));
-  parallel_for(tasks, workers, [&](Index task, int worker) {
-    T weights[kMostDepthwiseKernel * kMostDepthwiseKernel];
-    const Index stop = std::min((task + 1) * planes_at_once, job.planes());
-    for (Index index = task * planes_at_once; index < stop; ++index) {
-      const Index batch = index / part.groups, channel = index % part.groups;
-      T* next = weights;
-      for (const Index offset : job.weight_offsets) *next++ = weight[offset + channel * part.weight_group_stride];
-      run_plane(job, kernels, source, weights, bias == nullptr ? T{0} : bias[channel], target + part.target_offset,
-                batch, channel, reinterpret_cast<T*>(memory.of(worker)));
-    }
+  const PlaneTasks planes(part, num_threads);
+  const Workspace memory(planes.workers(), job.copied_bytes(sizeof(T)));
+  planes.each([&](Index batch, Index channel, int worker) {
+    T weights[kMostDepthwiseKernel * kMostDepthwiseKernel], *next = weights;
+    for (const Index offset : job.weight_offsets) *next++ = weight[offset + channel * part.weight_group_stride];
+    run_plane(job, kernels, source, weights, bias == nullptr ? T{0} : bias[channel], target + part.target_offset, batch,
+              channel, reinterpret_cast<T*>(memory.of(worker)));
   });
 }
 
@@ -218,12 +211,11 @@ void depthwise_planes_grad_weight(const KernelTable* table, const Correlation& p
   const Index batch_slice = ceil_divide(part.batch, slices), tasks = blocks * slices;
   const int workers = worker_count(num_threads, tasks, part.groups * taps * (part.pixels() / 16 + 1));
   const Workspace tiles(workers, job.copied_bytes(sizeof(T)));
-  const Workspace partial(1, static_cast<std::size_t>(part.groups * (slices * lanes + 1) * taps) * sizeof(T));
-  T* sums = reinterpret_cast<T*>(partial.of(0));           // [channel][slice][tap][lane]
-  T* totals = sums + part.groups * slices * taps * lanes;  // [channel][tap]
+  const Workspace partial(1, static_cast<std::size_t>(part.groups * slices * taps * lanes) * sizeof(T));
+  T* sums = reinterpret_cast<T*>(partial.of(0));  // [channel][slice][tap][lane]
   const auto write_channel = [&](Index channel) {
-    T* total = totals + channel * taps;
-    kernels.depthwise.lane_totals(taps, sums + channel * slices * taps * lanes, slices, total);
+    T totals[kMostDepthwiseKernel * kMostDepthwiseKernel], *total = totals;
+    kernels.lane_totals(sums + channel * slices * taps * lanes, slices, taps, totals);
     for (const Index offset : job.weight_offsets) grad_weight[offset + channel * part.weight_group_stride] = *total++;
   };
   parallel_for(tasks, workers, [&](Index task, int worker) {

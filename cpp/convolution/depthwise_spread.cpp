@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "convolution/phase_set.hpp"
-#include "runtime/parallel.hpp"
+#include "convolution/plane_tasks.hpp"
 
 namespace convpool {
 
@@ -21,7 +21,7 @@ Index padding_of(const Correlation& part, int axis, Index tap) noexcept {
   return tap + part.target_step[axis] * part.taps.front().offset[axis] - part.target_phase[axis];
 }
 
-// None unless they are as high as wide, at one stride, or a single row, without gaps.
+// Any phase tells the same. None unless they are as high as wide, at one stride, or a single row, without gaps.
 std::optional<Windows> windows_of(const Correlation& part) {
   const Index *window = part.window, *step = part.target_step;
   const bool is_flat = window[1] == 1 && step[1] == 1, is_square = window[1] == window[2] && step[1] == step[2];
@@ -87,26 +87,17 @@ bool depthwise_spread_accepts(const KernelTable& table, const Correlation& part)
 template <class T>
 void run_depthwise_spread(const KernelTable* table, const std::vector<Correlation>& parts, const T* source,
                           const T* weight, const T* bias, T* target, int num_threads) {
-  constexpr Index kTaskElements = 1 << 15;  // neighbouring planes go to one thread
-  const Correlation& part = largest_part(parts);
+  const Correlation& part = parts.front();
   const Windows windows = *windows_of(part);
   const auto kernel = kernel_for<T>(*table, part, windows);
   const PhaseSet set(parts.data(), parts.data() + parts.size());
   const Index rows = set.target.extent[1], rows_at_once = band_rows(set.target);
-  const Index elements = rows * set.target.extent[2], planes = part.batch * part.groups;
-  const Index planes_at_once = ceil_divide(kTaskElements, std::max<Index>(elements, 1));
-  const Index tasks = ceil_divide(planes, planes_at_once);
-  const int workers = worker_count(num_threads, tasks, planes * elements * (part.depth() / 16 + 1));
-  parallel_for(tasks, workers, [&](Index task, int) {
-    const Index stop = std::min((task + 1) * planes_at_once, planes);
-    for (Index index = task * planes_at_once; index < stop; ++index) {
-      const Index batch = index / part.groups, channel = index % part.groups;
-      WindowSpread<T> plane = plane_of(set, windows, source, target, batch, channel);
-      for (Index y = 0; y < rows; y += rows_at_once) {
-        plane.first_row = y;
-        plane.rows = std::min(rows_at_once, rows - y);
-        kernel({plane, weight + channel * part.weight_group_stride, bias == nullptr ? T{0} : bias[channel]});
-      }
+  PlaneTasks(part, num_threads).each([&](Index batch, Index channel, int) {
+    WindowSpread<T> plane = plane_of(set, windows, source, target, batch, channel);
+    for (Index y = 0; y < rows; y += rows_at_once) {
+      plane.first_row = y;
+      plane.rows = std::min(rows_at_once, rows - y);
+      kernel({plane, weight + channel * part.weight_group_stride, bias == nullptr ? T{0} : bias[channel]});
     }
   });
 }

@@ -6,7 +6,7 @@
 
 namespace convpool {
 
-// `part`: a phase with as many taps as any.
+// `part`: any of the phases.
 bool depthwise_spread_accepts(const KernelTable& table, const Correlation& part);
 
 // Elements that no phase has become the bias, too.

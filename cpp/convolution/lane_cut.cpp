@@ -21,12 +21,6 @@ LaneTarget::LaneTarget(const std::vector<Correlation>& parts)
   offset = first.target_offset;
 }
 
-namespace {
-
-Index points(const Grid& grid) noexcept { return grid.extent[0] * grid.extent[1] * grid.extent[2]; }
-
-}  // namespace
-
 LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target_pixels, Index lanes,
                  std::size_t element_bytes)
     : is_side_by_side(!part.is_channels_last()) {
@@ -55,8 +49,8 @@ LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target
     channels = ceil_divide(ceil_divide(all, ceil_divide(all, wanted)), lanes) * lanes;
   }
   channels = std::min(all, channels);
-  is_far = !is_side_by_side &&
-           all * part.batch * (points(part.source) + points(part.target) * target_pixels) > kCachedBytes / element;
+  is_far =
+      !is_side_by_side && part.batch * (part.source.batch_stride + part.target.batch_stride) > kCachedBytes / element;
   channel_blocks = ceil_divide(all, channels);
   for (int axis = 0; axis < kAxes; ++axis) boxes[axis] = ceil_divide(part.target.extent[axis], count[axis]);
 }

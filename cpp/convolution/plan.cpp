@@ -128,6 +128,12 @@ constexpr Algorithm<T> kPlan[] = {
     {"reference", always, reference::correlate<T>, reference::correlate_grad_weight<T>, true},
 };
 
+// The largest part decides for all: parts of one pass differ in their taps only.
+const Correlation& largest(const Parts& parts) {
+  return *std::max_element(parts.begin(), parts.end(),
+                           [](const Correlation& a, const Correlation& b) { return a.depth() < b.depth(); });
+}
+
 Parts parts_from(const InputGradient& gradient, Index first) {
   Parts parts;
   for (Index index = first; index < std::min(first + kPartsAtOnce, gradient.parts()); ++index)
@@ -168,7 +174,7 @@ void fill_channels(const Extents& extents, const T* bias, T* target, int num_thr
 template <class T>
 void correlate(const Parts& parts, ConvPass pass, const T* source, const T* weight, const T* bias, T* target,
                const ConvOptions& options) {
-  choose<T>(largest_part(parts), pass, options.precision)
+  choose<T>(largest(parts), pass, options.precision)
       .correlate(selected_kernels(), parts, source, weight, bias, target, options.num_threads);
 }
 
@@ -189,7 +195,7 @@ void correlate_apart(const Parts& parts, ConvPass pass, const T* source, const T
 template <class T>
 bool fills_gaps(const InputGradient& gradient, Precision precision) {
   const bool is_one_call = gradient.parts() > 0 && gradient.parts() <= kPartsAtOnce;
-  return is_one_call && choose<T>(largest_part(parts_from(gradient, 0)), ConvPass::grad_input, precision).fills_gaps;
+  return is_one_call && choose<T>(largest(parts_from(gradient, 0)), ConvPass::grad_input, precision).fills_gaps;
 }
 
 // What reached the padding of images [first, first + images) is added to the elements that it stands for.
@@ -275,7 +281,7 @@ template <class T>
 const char* algorithm_of(const ConvGeometry& geometry, ConvPass pass, Precision precision) {
   if (pass != ConvPass::grad_input) return choose<T>(forward_correlation(geometry), pass, precision).name;
   const InputGradient gradient(geometry);
-  return gradient.parts() == 0 ? "fill" : choose<T>(largest_part(parts_from(gradient, 0)), pass, precision).name;
+  return gradient.parts() == 0 ? "fill" : choose<T>(largest(parts_from(gradient, 0)), pass, precision).name;
 }
 
 // The call without its loops; returns the scratch memory that it takes. `weight` may be null: then none is packed from.

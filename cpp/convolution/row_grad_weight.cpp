@@ -112,12 +112,8 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
       grads.values += part.rows * grads.channel_pitch;
     }
   }
-  T* target = partial + slice * job.weights() + first_group * job.group_weights();
-  for (Index weight = 0; weight < groups * job.group_weights(); ++weight) {
-    T total{0};
-    for (Index lane = 0; lane < job.lanes; ++lane) total += scratch.sums[weight * job.lanes + lane];
-    target[weight] = total;
-  }
+  kernels.lane_totals(scratch.sums, 1, groups * job.group_weights(),
+                      partial + slice * job.weights() + first_group * job.group_weights());
 }
 
 // Adds the slices in their order and puts every weight in its place.

@@ -95,6 +95,7 @@ constexpr ConvKernels<T> make_conv_kernels() {
   kernels.output_lane = make_output_lane_kernels<T>();
   kernels.move_block = move_block<T>;
   kernels.sum_run = sum_run<T>;
+  kernels.lane_totals = lane_totals<T>;
   kernels.add_rows = add_rows<T>;
   kernels.winograd = make_point_kernels<T>();
   return kernels;

@@ -145,26 +145,6 @@ static void depthwise_products(const DepthwiseProducts<T>& plane, T* sums) {
   }
 }
 
-// Half of the lanes is added to the other half, until one is left.
-template <class T, int Count, int... Lane>
-static inline __attribute__((always_inline)) T sum_lanes(Vector<T> value, Lanes<Lane...> all) {
-  if constexpr (Count == 1) {
-    return value[0];
-  } else {
-    const Vector<T> other = __builtin_shufflevector(value, value, ((Lane + Count / 2) % kLanes<T>)...);
-    return sum_lanes<T, Count / 2>(value + other, all);
-  }
-}
-
-template <class T>
-static void lane_totals(Index taps, const T* sums, Index slices, T* totals) {
-  for (Index tap = 0; tap < taps; ++tap) {
-    Vector<T> total = load(sums + tap * kLanes<T>);
-    for (Index slice = 1; slice < slices; ++slice) total += load(sums + (slice * taps + tap) * kLanes<T>);
-    totals[tap] = sum_lanes<T, kLanes<T>>(total, typename LaneList<kLanes<T>>::type{});
-  }
-}
-
 // What the windows of a row give the elements under them, each by its weight.
 template <class T, class Windows, class Part>
 class WeightedGradients {
@@ -206,27 +186,14 @@ class WeightedGradients {
 };
 
 template <class T>
-constexpr WindowSpreadKernels<DepthwiseSpread<T>> depthwise_spreads() {
-  SpreadList<T, DepthwiseSpread, WeightedGradients> list;
-  list.template fill<2, 2, 0>();
-  list.template fill<2, 2, 1>();
-  list.template fill<3, 2, 0>();
-  list.template fill<3, 2, 1>();
-  list.template fill<4, 2, 0>();
-  list.template fill<4, 2, 1>();
-  list.template fill<5, 2, 0>();
-  list.template fill<5, 2, 1>();
-  return list.kernels;
-}
-
-template <class T>
 constexpr DepthwiseKernels<T> make_depthwise_kernels() {
   DepthwiseKernels<T> kernels{};
   kernels.rows[2][0] = depthwise_rows<T, 3, 1>;
   kernels.rows[2][1] = depthwise_rows<T, 3, 2>;
   kernels.rows[4][0] = depthwise_rows<T, 5, 1>;
-  kernels.spreads = depthwise_spreads<T>();
-  kernels.lane_totals = lane_totals<T>;
+  kernels.spreads = window_spreads<T, DepthwiseSpread, WeightedGradients, SpreadSize<2, 2, 0>, SpreadSize<2, 2, 1>,
+                                   SpreadSize<3, 2, 0>, SpreadSize<3, 2, 1>, SpreadSize<4, 2, 0>, SpreadSize<4, 2, 1>,
+                                   SpreadSize<5, 2, 0>, SpreadSize<5, 2, 1>>();
   kernels.products[2][0] = depthwise_products<T, 3, 1>;
   kernels.rows_read_borders = LaneSpan<T>::kHasMasks;
   // Sixteen registers are too few for the vectors of which taps are sorted out, or for masks, besides.

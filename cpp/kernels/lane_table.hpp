@@ -86,8 +86,6 @@ struct DepthwiseKernels {  // [kernel - 1] and [step - 1], or null
   void (*rows[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseRows<T>& plane);
   WindowSpreadKernels<DepthwiseSpread<T>> spreads;
   void (*products[kMostDepthwiseKernel][kMostDepthwiseStep])(const DepthwiseProducts<T>& plane, T* sums);
-  // totals[tap] = the sum of sums[slice][tap][lane] over slices and lanes.
-  void (*lane_totals)(Index taps, const T* sums, Index slices, T* totals);
   bool rows_read_borders, products_read_borders;  // as fast as other columns; else a padded copy is faster
 };
 

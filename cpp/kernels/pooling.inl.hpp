@@ -79,9 +79,9 @@ constexpr PoolKernels<T> make_pool_kernels() {
     kernels.sum_of_ties = sum_of_ties<T>;
     kernels.norms = {squares<T>, roots<T>, over_norms<T>, times_values<T>};
     kernels.gather_channels = gather_channels<T>;
-    kernels.average_spreads = window_spreads<T, AverageSpread, SharedGradients>();
+    kernels.average_spreads = pooling_spreads<T, AverageSpread, SharedGradients>();
     // With fewer lanes, or fewer registers for the sums, a place is followed faster than it is compared.
-    if constexpr (kLanes<T> >= 16) kernels.place_spreads = window_spreads<T, PlaceSpread, PlacedGradients>();
+    if constexpr (kLanes<T> >= 16) kernels.place_spreads = pooling_spreads<T, PlaceSpread, PlacedGradients>();
   }
   return kernels;
 }

@@ -12,11 +12,6 @@ static inline __attribute__((always_inline)) bool is_better_element(T value, T b
   return !Order::is_worse_or_equal(value, best) & (best == best);  // no branches: data decides at random
 }
 
-template <class T, int Half, int... Lane>
-static inline __attribute__((always_inline)) Vector<T> upper_half(Vector<T> value, Lanes<Lane...>) {
-  return __builtin_shufflevector(value, value, ((Lane + Half) % kLanes<T>)...);
-}
-
 template <class T>
 struct Place {
   Vector<T> value;
@@ -73,13 +68,6 @@ struct SegmentExtreme {
     if (r.out_positions != nullptr) r.out_positions[output] = r.base + static_cast<P>(r.first[output] + where);
   }
 };
-
-// Halves are added until one lane is left.
-template <class T, int Half = kLanes<T> / 2>
-static inline __attribute__((always_inline)) T sum_lanes(Vector<T> value) {
-  if constexpr (Half == 0) return value[0];
-  else return sum_lanes<T, Half / 2>(value + upper_half<T, Half>(value, typename LaneList<kLanes<T>>::type{}));
-}
 
 struct SegmentSum {
   template <class T>

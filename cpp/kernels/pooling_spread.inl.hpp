@@ -112,15 +112,8 @@ class PlacedGradients {
 };
 
 template <class T, template <class> class Spread, template <class, class, class> class Gradients>
-constexpr WindowSpreadKernels<Spread<T>> window_spreads() {
-  SpreadList<T, Spread, Gradients> list;
-  list.template fill<2, 1, 0>();
-  list.template fill<3, 1, 0>();
-  list.template fill<2, 2, 0>();
-  list.template fill<2, 2, 1>();
-  list.template fill<3, 2, 0>();
-  list.template fill<3, 2, 1>();
-  list.template fill<3, 3, 0>();
-  list.template fill<4, 4, 0>();
-  return list.kernels;
+constexpr WindowSpreadKernels<Spread<T>> pooling_spreads() {
+  return window_spreads<T, Spread, Gradients, SpreadSize<2, 1, 0>, SpreadSize<3, 1, 0>, SpreadSize<2, 2, 0>,
+                        SpreadSize<2, 2, 1>, SpreadSize<3, 2, 0>, SpreadSize<3, 2, 1>, SpreadSize<3, 3, 0>,
+                        SpreadSize<4, 4, 0>>();
 }

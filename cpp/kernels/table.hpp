@@ -198,6 +198,7 @@ struct ConvKernels {
   void (*move_block)(Index rows, Index columns, const T* source, Index source_row, Index source_column, T* target,
                      Index target_row, Index target_column);
   T (*sum_run)(const T* values, Index count);
+  void (*lane_totals)(const T* sums, Index slices, Index count, T* totals);
   void (*add_rows)(const T* rows, Index count, Index columns, T* sums);  // to the sums of the columns
   PointKernels<T> winograd;
 };

@@ -171,19 +171,21 @@ static void spread_windows(const Spread& s) {
   }
 }
 
-template <class T, template <class> class Spread, template <class, class, class> class Gradients>
-class SpreadList {
- public:
-  template <int Kernel, int Stride, int Offset>
-  constexpr void fill() {
-    kernels.square[Kernel - 1][Stride - 1][Offset] = of<StepWindows<Kernel, Stride, Offset, false>>();
-    kernels.flat[Kernel - 1][Stride - 1][Offset] = of<StepWindows<Kernel, Stride, Offset, true>>();
-  }
-  WindowSpreadKernels<Spread<T>> kernels{};
-
- private:
-  template <class Windows>
-  static constexpr auto of() {
-    return spread_windows<T, Spread<T>, Gradients, Windows>;
-  }
+template <int Kernel, int Stride, int Offset>
+struct SpreadSize {
+  static constexpr int kKernel = Kernel, kStride = Stride, kOffset = Offset;
+  using Square = StepWindows<Kernel, Stride, Offset, false>;
+  using Flat = StepWindows<Kernel, Stride, Offset, true>;
 };
+
+template <class T, template <class> class Spread, template <class, class, class> class Gradients, class... Sizes>
+constexpr WindowSpreadKernels<Spread<T>> window_spreads() {
+  WindowSpreadKernels<Spread<T>> kernels{};
+  ((kernels.square[Sizes::kKernel - 1][Sizes::kStride - 1][Sizes::kOffset] =
+        spread_windows<T, Spread<T>, Gradients, typename Sizes::Square>),
+   ...);
+  ((kernels.flat[Sizes::kKernel - 1][Sizes::kStride - 1][Sizes::kOffset] =
+        spread_windows<T, Spread<T>, Gradients, typename Sizes::Flat>),
+   ...);
+  return kernels;
+}
