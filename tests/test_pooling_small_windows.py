@@ -52,11 +52,41 @@ def test_extremes_and_their_places(isa, kernel, stride, dtype):
             same_bits(getattr(convpool, name)(x, **window), expected.output)
 
 
+def last_problems(kernel, stride, dtype, values):
+    """Channels last: less than a vector of them, whole vectors, and tails."""
+    random = np.random.default_rng([kernel, stride])
+    for channels in (3, 7, 16, 33, 75):
+        for (_, _, *extents), window in windows(kernel, stride, 9):
+            shape = (9 if len(extents) == 1 else 2, *extents, channels)
+            yield random.choice(np.asarray(values, dtype), shape), {**window, "layout": "channels_last"}
+
+
+@each_window
+@each_type
+def test_extremes_of_channels_that_are_last(isa, kernel, stride, dtype):
+    for x, window in last_problems(kernel, stride, dtype, [-np.inf] * 6 + [np.inf] * 6 + [-1, -0.0, 0.0, np.nan]):
+        for name in ("max_pool", "min_pool"):
+            found = getattr(convpool, name)(x, **window, return_indices=True)
+            expected = getattr(reference, name)(x, **window, return_indices=True)
+            same_bits(found.output, expected.output)
+            same_bits(found.indices, expected.indices)
+            same_bits(getattr(convpool, name)(x, **window), expected.output)
+
+
+@each_window
+@each_type
+def test_averages_of_channels_that_are_last(isa, kernel, stride, dtype):
+    for x, window in last_problems(kernel, stride, dtype, [-3, -0.0, 2, 7]):
+        for keywords in averages(x, window):
+            same_bits(convpool.avg_pool(x, **keywords) + dtype(0), reference.avg_pool(x, **keywords) + dtype(0))
+
+
 @each_window
 def test_bytes(isa, kernel, stride):
-    for x, window in problems(kernel, stride, np.uint8, range(256)):
-        same_bits(convpool.max_pool(x, **window), reference.max_pool(x, **window))
-        same_bits(convpool.min_pool(x, **window), reference.min_pool(x, **window))
+    for each in (problems, last_problems):
+        for x, window in each(kernel, stride, np.uint8, range(256)):
+            same_bits(convpool.max_pool(x, **window), reference.max_pool(x, **window))
+            same_bits(convpool.min_pool(x, **window), reference.min_pool(x, **window))
 
 
 def averages(x, window):
@@ -143,3 +173,28 @@ def test_threads_and_batches_do_not_change_a_bit(isa, threads):
             same_bits(gradient, convpool.avg_pool_backward(found, shape, **window, num_threads=1))
             same_bits(found[:1], convpool.avg_pool(x[:1], **window))
             same_bits(gradient[:1], convpool.avg_pool_backward(found[:1], x[:1].shape, **window))
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (3, 1)])
+def test_arrays_beyond_the_caches(isa, layout, kernel, stride):
+    """There what comes next is fetched: more than 16 MB together give what the images give alone."""
+    if isa == "reference":
+        pytest.skip("too slow, and fetches nothing")
+    shape = (6, 64, 112, 110) if layout == "channels_first" else (6, 112, 110, 64)
+    x = np.random.default_rng(kernel).integers(-50, 50, shape).astype(np.float32)
+    window = {"kernel_size": kernel, "stride": stride, "padding": kernel // 2, "layout": layout}
+    assert x.nbytes > 16 << 20 > 3 * x.nbytes // 6
+    most, places = convpool.max_pool(x, **window, return_indices=True)
+    same_bits(convpool.max_pool(x, **window), most)
+    mean = convpool.avg_pool(x, **window)
+    mean_gradient = convpool.avg_pool_backward(most, x.shape, **window)
+    gradient = convpool.max_pool_backward(most, x, **window, indices=places)
+    for image in range(6):
+        one = np.s_[image : image + 1]
+        same_bits(convpool.max_pool(x[one], **window, return_indices=True).output, most[one])
+        same_bits(convpool.max_pool(x[one], **window, return_indices=True).indices, places[one])
+        same_bits(convpool.avg_pool(x[one], **window), mean[one])
+        same_bits(convpool.avg_pool_backward(most[one], x[one].shape, **window), mean_gradient[one])
+        alone = convpool.max_pool_backward(most[one], x[one], **window, indices=places[one])
+        same_bits(alone, gradient[one])

@@ -54,6 +54,8 @@ struct Correlation {
     return weight_channel_stride == static_cast<Index>(taps.size()) && weight_row_stride != 1;
   }
   Index pixels() const { return batch * target.extent[0] * target.extent[1] * target.extent[2]; }
+  // Of source and target, all channels and all phases.
+  Index elements() const { return batch * (source.batch_stride + target.batch_stride); }
   Index depth() const { return static_cast<Index>(taps.size()) * channels; }
 };
 

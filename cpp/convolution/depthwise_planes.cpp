@@ -5,6 +5,7 @@
 
 #include "convolution/padded_rows.hpp"
 #include "convolution/plane_tasks.hpp"
+#include "runtime/caches.hpp"
 #include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -58,6 +59,7 @@ struct PaddedBand {
 struct Job {
   const Correlation* part;
   Index kernel, box_rows, bands;
+  Index source_ahead, target_ahead;
   std::optional<PaddedBand> copy;     // none: sources are read where they lie
   Tap first;                          // of the first place of a window
   std::vector<Index> weight_offsets;  // of all taps, in the order of their places
@@ -65,7 +67,11 @@ struct Job {
   Job(const Correlation& correlation, bool reads_borders, Index lanes, std::size_t element_bytes)
       : part(&correlation), kernel(square_kernel(correlation)),
         box_rows(wanted_rows(static_cast<Index>(element_bytes))),
-        bands(ceil_divide(correlation.target.extent[1], std::max<Index>(box_rows, 1))) {
+        bands(ceil_divide(correlation.target.extent[1], std::max<Index>(box_rows, 1))),
+        source_ahead(band_ahead(box_rows, part->step[1] * part->source.axis_stride[1], element_bytes)),
+        target_ahead(are_far(part->elements() * static_cast<Index>(element_bytes))
+                         ? band_ahead(box_rows, part->target.axis_stride[1], element_bytes)
+                         : 0) {
     if (!reads_borders || part->padding_mode != PaddingMode::zeros) copy.emplace(*part, box_rows, lanes);
     std::vector<Tap> taps = part->taps;
     std::sort(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) {
@@ -141,7 +147,7 @@ void run_plane(const Job& job, const ConvKernels<T>& kernels, const T* source, c
     const TargetBox box = job.box(batch, band);
     kernels.depthwise.rows[job.kernel - 1][job.part->step[1] - 1](
         {source_rows(job, kernels, source, box, channel, memory), weights, bias,
-         row_of(target, grid, batch, channel, box.y), grid.axis_stride[1]});
+         row_of(target, grid, batch, channel, box.y), grid.axis_stride[1], job.source_ahead, job.target_ahead});
   }
 }
 

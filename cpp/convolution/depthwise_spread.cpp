@@ -5,6 +5,7 @@
 
 #include "convolution/phase_set.hpp"
 #include "convolution/plane_tasks.hpp"
+#include "runtime/caches.hpp"
 
 namespace convpool {
 
@@ -48,18 +49,10 @@ bool has_plain_planes(const Correlation& part) {
          part.source.extent[0] == 1 && extent[0] == 1;
 }
 
-// The rows of a band of a target plane are written in strips, which should find its gradients in the first-level cache.
-Index band_rows(const Grid& target) {
-  constexpr Index kBandElements = 8 * 1024;
-  Index rows = target.extent[1];
-  while (rows > 1 && rows * target.extent[2] > kBandElements) rows = ceil_divide(rows, 2);
-  return rows;
-}
-
 // A plane of the target, all of its rows.
 template <class T>
 WindowSpread<T> plane_of(const PhaseSet& set, const Windows& windows, const T* source, T* target, Index batch,
-                         Index channel) noexcept {
+                         Index channel, Index rows_at_once) noexcept {
   const Grid &from = set.common.source, &to = set.target;
   return {0,
           to.extent[1],
@@ -69,7 +62,11 @@ WindowSpread<T> plane_of(const PhaseSet& set, const Windows& windows, const T* s
           from.extent[2],
           windows.row_padding,
           windows.padding / set.common.target_step[2],
-          target + set.target_offset + batch * to.batch_stride + channel * to.channel_stride};
+          target + set.target_offset + batch * to.batch_stride + channel * to.channel_stride,
+          band_ahead(rows_at_once / set.common.target_step[1], from.extent[2], sizeof(T)),
+          are_far(set.common.elements() * static_cast<Index>(sizeof(T)))
+              ? band_ahead(rows_at_once, to.extent[2], sizeof(T))
+              : 0};
 }
 
 }  // namespace
@@ -91,9 +88,10 @@ void run_depthwise_spread(const KernelTable* table, const std::vector<Correlatio
   const Windows windows = *windows_of(part);
   const auto kernel = kernel_for<T>(*table, part, windows);
   const PhaseSet set(parts.data(), parts.data() + parts.size());
-  const Index rows = set.target.extent[1], rows_at_once = band_rows(set.target);
+  const Index rows = set.target.extent[1],
+              rows_at_once = strip_rows(rows, set.target.extent[2] * static_cast<Index>(sizeof(T)));
   PlaneTasks(part, num_threads).each([&](Index batch, Index channel, int) {
-    WindowSpread<T> plane = plane_of(set, windows, source, target, batch, channel);
+    WindowSpread<T> plane = plane_of(set, windows, source, target, batch, channel, rows_at_once);
     for (Index y = 0; y < rows; y += rows_at_once) {
       plane.first_row = y;
       plane.rows = std::min(rows_at_once, rows - y);

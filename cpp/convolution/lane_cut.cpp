@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/caches.hpp"
+
 namespace convpool {
 
 LaneTarget::LaneTarget(const std::vector<Correlation>& parts)
@@ -25,7 +27,7 @@ LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target
                  std::size_t element_bytes)
     : is_side_by_side(!part.is_channels_last()) {
   constexpr Index kMostTableBytes = 256 << 10, kMostRowBytes = 256 << 10, kMostBlockBytes = 512 << 10;
-  constexpr Index kMostRows = 8, kMostColumns = 512, kCachedBytes = 16 << 20;
+  constexpr Index kMostRows = 8, kMostColumns = 512;
   const Index element = static_cast<Index>(element_bytes);
   std::copy(part.target.extent, part.target.extent + kAxes, count);
   const auto reads = [&] { return window.reads({{0, 0, 0}, {count[0], count[1], count[2]}}).pixels(); };
@@ -49,8 +51,7 @@ LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target
     channels = ceil_divide(ceil_divide(all, ceil_divide(all, wanted)), lanes) * lanes;
   }
   channels = std::min(all, channels);
-  is_far =
-      !is_side_by_side && part.batch * (part.source.batch_stride + part.target.batch_stride) > kCachedBytes / element;
+  is_far = !is_side_by_side && are_far(part.elements() * element);
   channel_blocks = ceil_divide(all, channels);
   for (int axis = 0; axis < kAxes; ++axis) boxes[axis] = ceil_divide(part.target.extent[axis], count[axis]);
 }

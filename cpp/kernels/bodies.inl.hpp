@@ -22,6 +22,7 @@
 #include "kernels/pooling_ties.inl.hpp"
 #include "kernels/quotient.inl.hpp"
 #include "kernels/pooling_windows.inl.hpp"
+#include "kernels/channel_windows.inl.hpp"
 #include "kernels/pooling_gather.inl.hpp"
 #include "kernels/pooling_spread.inl.hpp"
 #include "kernels/pooling_norms.inl.hpp"

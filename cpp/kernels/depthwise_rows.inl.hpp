@@ -22,13 +22,13 @@ static inline __attribute__((always_inline)) void split_taps(const Vector<T>* ve
 // The taps of the vector of targets at `x` in a source row, zeros if there is no such row.
 template <class T, int Kernel, int Step, bool IsInside, class Part>
 static inline __attribute__((always_inline)) void load_row(const DepthwisePlane<T>& plane, const Part& part, Index row,
-                                                           Index x, Vector<T>* taps) {
+                                                           Index x, Index ahead, Vector<T>* taps) {
   constexpr int kLoads = WindowTaps<T, Kernel, Step>::kLoads;
   const bool is_inside = IsInside || (row >= 0 && row < plane.source_rows);
   const T* source = plane.source + row * plane.source_pitch + plane.first_column + x * Step;
   Vector<T> vectors[kLoads];
 #pragma GCC unroll 8
-  for (int i = 0; i < kLoads; ++i) vectors[i] = is_inside ? part.load_taps(source, i) : Vector<T>{};
+  for (int i = 0; i < kLoads; ++i) vectors[i] = is_inside ? part.load_taps(source, i, ahead) : Vector<T>{};
   split_taps<T, Kernel, Step>(vectors, taps);
 }
 
@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) void sum_strip(const DepthwiseRows<
 #pragma GCC unroll 2
     for (int first = 0; first < Step; ++first) {
       Vector<T> taps[Kernel];
-      load_row<T, Kernel, Step, false>(plane, part, plane.first_row + y * Step + first, x, taps);
+      load_row<T, Kernel, Step, false>(plane, part, plane.first_row + y * Step + first, x, plane.source_ahead, taps);
 #pragma GCC unroll 8
       for (int tap = 0; tap < Kernel; ++tap)
 #pragma GCC unroll 8
@@ -50,8 +50,11 @@ static inline __attribute__((always_inline)) void sum_strip(const DepthwiseRows<
           if (first + i * Step < Kernel)
             sums[i] = multiply_add(factors[(first + i * Step) * Kernel + tap], taps[tap], sums[i]);
     }
-    const Index done = y - (kOpen - 1);
-    if (done >= 0) part.put(plane.target + done * plane.target_pitch + x, broadcast(plane.bias) + sums[kOpen - 1]);
+    if (y >= kOpen - 1) {
+      T* target = plane.target + (y - (kOpen - 1)) * plane.target_pitch + x;
+      if (plane.target_ahead != 0) fetch_target(target + plane.target_ahead);
+      part.put(target, broadcast(plane.bias) + sums[kOpen - 1]);
+    }
 #pragma GCC unroll 8
     for (int i = kOpen - 1; i > 0; --i) sums[i] = sums[i - 1];
     sums[0] = Vector<T>{};
@@ -87,12 +90,12 @@ static inline __attribute__((always_inline)) void multiply_rows(const DepthwiseP
   for (int row = 0; row < Rows; ++row) {
     const T* source = plane.gradients + (y + row) * plane.gradient_pitch + x;
     gradients[row] = columns.load(source);
-    fetch_ahead(source);
+    fetch_source(source + kFetchAhead<T>);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < Step * (Rows - 1) + Kernel; ++i) {
     Vector<T> taps[Kernel];
-    load_row<T, Kernel, Step, IsInside>(plane, part, plane.first_row + y * Step + i, x, taps);
+    load_row<T, Kernel, Step, IsInside>(plane, part, plane.first_row + y * Step + i, x, kFetchAhead<T>, taps);
 #pragma GCC unroll 8
     for (int tap = 0; tap < Kernel; ++tap) {
       const Vector<T> kept = columns.keep(taps[tap]);
@@ -150,7 +153,7 @@ template <class T, class Windows, class Part>
 class WeightedGradients {
  public:
   inline __attribute__((always_inline)) WeightedGradients(const DepthwiseSpread<T>& s, Index window, const Part& part)
-      : s_(s), part_(part), window_(window) {
+      : s_(s), part_(part), window_(window), ahead_(s.gradients_ahead) {
 #pragma GCC unroll 32
     for (int tap = 0; tap < kTaps; ++tap) factors_[tap] = broadcast(s.weights[tap]);
   }
@@ -160,7 +163,7 @@ class WeightedGradients {
 
   inline __attribute__((always_inline)) void read(Index y) {
     const T* source = s_.gradients + y * s_.windows + window_;
-    fetch_ahead(source);
+    fetch_source(source + ahead_);
 #pragma GCC unroll 4
     for (int i = 0; i < Windows::kCount; ++i) gradients_[i] = part_.at(source + i, i, Vector<T>{});
   }
@@ -181,7 +184,7 @@ class WeightedGradients {
 
   const DepthwiseSpread<T>& s_;
   const Part& part_;
-  Index window_;
+  Index window_, ahead_;
   Vector<T> factors_[kTaps], gradients_[Windows::kCount];
 };
 

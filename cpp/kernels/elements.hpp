@@ -30,4 +30,7 @@ struct SignedOf<8> {
 template <class T>
 using LanePosition = typename SignedOf<sizeof(T)>::type;
 
+// How far ahead walks along rows fetch what they read.
+constexpr Index kFetchAheadBytes = 4096;
+
 }  // namespace convpool

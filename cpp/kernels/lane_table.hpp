@@ -63,6 +63,7 @@ struct DepthwiseRows : DepthwisePlane<T> {
   T bias;
   T* target;
   Index target_pitch;
+  Index source_ahead, target_ahead;  // how far ahead is fetched; target_ahead 0: not at all
 };
 
 // The gradient of the input at a stride: weights[i][j] * the gradient of a window goes to its element (i, j). Elements

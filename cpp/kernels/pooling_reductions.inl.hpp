@@ -141,6 +141,10 @@ struct States {
       state[v] = Reduction::combine(element, state[v]);
     }
   }
+  inline __attribute__((always_inline)) void join(const States& later) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) state[v] = Reduction::combine(state[v], later.state[v]);
+  }
   // To out + offset and positions + offset of the positions; column_labels, where there are any, are added.
   inline __attribute__((always_inline)) void put(T* out, LanePosition<T>* positions,
                                                  const LanePosition<T>* column_labels, Index count) const {

@@ -120,7 +120,6 @@ static inline __attribute__((always_inline)) Vector<T> load_padded(const T* sour
 template <class T, int Step>
 static void split_rows_by(const RowSplit<T>& split) {
   constexpr Index kWidth = kLanes<T>, kGroup = Step * kWidth;
-  constexpr Index kAhead = 4096 / static_cast<Index>(sizeof(T));  // what comes is fetched while this is reduced
   for (Index row = 0; row < split.rows; ++row) {
     const T* source = split.source + row * split.source_pitch;
     const Index target = row * split.target_pitch;
@@ -130,7 +129,7 @@ static void split_rows_by(const RowSplit<T>& split) {
 #pragma GCC unroll 4
       for (int v = 0; v < Step; ++v) {
         vectors[v] = load(source + column + v * kWidth);
-        __builtin_prefetch(source + column + v * kWidth + kAhead, 0, 2);
+        fetch_source(source + column + v * kWidth + kFetchAhead<T>);
       }
       store_residues<T, Step>(vectors, split.targets, target + column / Step);
     }

@@ -10,7 +10,7 @@ template <class T, class Windows, class Part>
 class SharedGradients {
  public:
   inline __attribute__((always_inline)) SharedGradients(const AverageSpread<T>& s, Index window, const Part& part)
-      : s_(s), part_(part), window_(window) {
+      : s_(s), part_(part), window_(window), ahead_(s.gradients_ahead) {
 #pragma GCC unroll 4
     for (int i = 0; i < Windows::kCount; ++i)
       shares_[i] = part.at(s.column_shares + window + i, i, broadcast(static_cast<T>(1)));
@@ -19,7 +19,7 @@ class SharedGradients {
   inline __attribute__((always_inline)) void read(Index y) {
     if (s_.row_shares[y] != row_share_) find_divisors(s_.row_shares[y]);
     const T* source = s_.gradients + y * s_.windows + window_;
-    fetch_ahead(source);
+    fetch_source(source + ahead_);
     Vector<T> gradients[Windows::kCount];
 #pragma GCC unroll 4
     for (int i = 0; i < Windows::kCount; ++i) {
@@ -62,7 +62,7 @@ class SharedGradients {
 
   const AverageSpread<T>& s_;
   const Part& part_;
-  Index window_;
+  Index window_, ahead_;
   Vector<T> shares_[Windows::kCount], divisors_[Windows::kCount] = {}, inverses_[Windows::kCount] = {};
   T row_share_{};  // 0: none yet
   Vector<T> sums_[Windows::kPhases];
@@ -73,12 +73,12 @@ template <class T, class Windows, class Part>
 class PlacedGradients {
  public:
   inline __attribute__((always_inline)) PlacedGradients(const PlaceSpread<T>& s, Index window, const Part& part)
-      : s_(s), part_(part), window_(window) {}
+      : s_(s), part_(part), window_(window), ahead_(s.gradients_ahead) {}
 
   inline __attribute__((always_inline)) void read(Index y) {
     const Index offset = y * s_.windows + window_;
-    fetch_ahead(s_.gradients + offset);
-    fetch_ahead(s_.places + offset);
+    fetch_source(s_.gradients + offset + ahead_);
+    fetch_source(s_.places + offset + ahead_);
 #pragma GCC unroll 4
     for (int i = 0; i < Windows::kCount; ++i) {
       gradients_[i] = part_.at(s_.gradients + offset + i, i, Vector<T>{});
@@ -106,7 +106,7 @@ class PlacedGradients {
 
   const PlaceSpread<T>& s_;
   const Part& part_;
-  Index window_;
+  Index window_, ahead_;
   Vector<T> gradients_[Windows::kCount];
   Vector<P> places_[Windows::kCount];
 };

@@ -80,8 +80,9 @@ struct SegmentReduction {
 
 // Rows of small windows, read where the elements lie. Window i of row r reduces the columns [begin + i * stride,
 // + kernel) that exist of [0, source_columns), in counts[r] >= 1 rows y_step elements apart from source + first[r], of
-// `depth` planes z_step apart. The position of an element is base + its distance from `source`. A sum is divided by
-// row_shares[r] * column_shares[i], whole numbers of a product up to 4096, where there are any.
+// `depth` planes z_step apart. The position of an element is base + its distance from `source`, in pixels. A sum is
+// divided by row_shares[r] * column_shares[i], whole numbers of a product up to 4096, where there are any.
+// Channels last: window i reads the column_counts[i] columns x_step apart from column_first[i].
 template <class T>
 struct SmallWindows {
   Index rows, columns;  // of windows
@@ -96,12 +97,17 @@ struct SmallWindows {
   Index out_pitch, base;
   const T* column_shares = nullptr;
   const T* row_shares = nullptr;
-  bool has_exact_inverses = false;  // all of them are powers of two
+  bool has_exact_inverses = false;        // all of them are powers of two
+  Index source_ahead = 0, out_ahead = 0;  // how far ahead is fetched, 0: not at all
+  Index channels = 1, x_step = 1;
+  const Index* column_first = nullptr;
+  const Index* column_counts = nullptr;
 };
 constexpr int kMostSmallKernel = 4;
 template <class T>
 struct SmallWindowsKernels {
   void (*of[kMostSmallKernel][kMostSmallKernel])(const SmallWindows<T>& windows);  // [kernel - 1][stride - 1], or null
+  void (*channels)(const SmallWindows<T>& windows);                                // where they are last, or null
 };
 
 template <class T>

@@ -45,11 +45,12 @@ static inline __attribute__((always_inline)) typename Reduction::State add_windo
 
 template <class T, class Reduction, int Kernel, int Stride, class Part>
 static inline __attribute__((always_inline)) typename Reduction::State reduce_window_row(const T* first,
-                                                                                         const Part& part) {
+                                                                                         const Part& part,
+                                                                                         Index ahead) {
   using Taps = WindowTaps<T, Kernel, Stride>;
   Vector<T> vectors[Taps::kLoads];
 #pragma GCC unroll 8
-  for (int i = 0; i < Taps::kLoads; ++i) vectors[i] = part.load_taps(first, i);
+  for (int i = 0; i < Taps::kLoads; ++i) vectors[i] = part.load_taps(first, i, ahead);
   const auto state = Reduction::state_of(tap_of<T, Stride, 0>(vectors), 0);
   return add_window_taps<T, Reduction, Kernel, Stride>(state, vectors);
 }
@@ -85,7 +86,8 @@ class WindowStrip {
   using P = LanePosition<T>;
 
   inline __attribute__((always_inline)) WindowStrip(const SmallWindows<T>& w, Index column, const Part& part)
-      : w_(w), column_(column), begin_(w.begin + column * Stride), part_(part), divisors_(w, column, part) {}
+      : w_(w), column_(column), begin_(w.begin + column * Stride), ahead_(w.source_ahead), part_(part),
+        divisors_(w, column, part) {}
 
   inline __attribute__((always_inline)) void reduce(Index row, Index stop) {
     while (row < stop) {
@@ -135,25 +137,27 @@ class WindowStrip {
     return state;
   }
   inline __attribute__((always_inline)) State reduce_row(Index offset) const {
-    State state = reduce_window_row<T, Reduction, Kernel, Stride>(w_.source + offset + begin_, part_);
+    State state = reduce_window_row<T, Reduction, Kernel, Stride>(w_.source + offset + begin_, part_, ahead_);
     if constexpr (Reduction::kHasPositions) state.position += static_cast<P>(offset);
     return state;
   }
 
   inline __attribute__((always_inline)) void put(Index row, State state) {
     T* target = w_.out + row * w_.out_pitch + column_;
+    if (w_.out_ahead != 0) fetch_target(target + w_.out_ahead);
     if constexpr (Reduction::kIsSum && kIsFloating<T>) part_.put(target, divisors_.divide(state.value, row));
     else part_.put(target, state.value);
     if constexpr (Reduction::kHasPositions) {
       const Vector<P> lane = lane_numbers<P>(typename LaneList<kLanes<T>>::type{});
       const Vector<P> position = state.position + (lane * Stride + static_cast<P>(begin_ + w_.base));
-      part_.put(w_.out_positions + row * w_.out_pitch + column_,
-                part_.leave_padding(position, static_cast<P>(w_.base + w_.first[row])));
+      P* target_position = w_.out_positions + row * w_.out_pitch + column_;
+      if (w_.out_ahead != 0) fetch_target(target_position + w_.out_ahead);
+      part_.put(target_position, part_.leave_padding(position, static_cast<P>(w_.base + w_.first[row])));
     }
   }
 
   const SmallWindows<T>& w_;
-  Index column_, begin_;
+  Index column_, begin_, ahead_;
   const Part& part_;
   WindowDivisors<T, Reduction, Part> divisors_;
 };
@@ -172,21 +176,4 @@ static void reduce_windows(const SmallWindows<T>& w) {
       WindowStrip<T, Reduction, Kernel, Stride, BorderWindows<T, Taps>>(w, column, part).reduce(0, w.rows);
     }
   }
-}
-
-template <class T, class Reduction>
-constexpr SmallWindowsKernels<T> small_windows() {
-  SmallWindowsKernels<T> kernels{};
-  // Images are floats or bytes, and bytes have no fast shuffles; other types would only make the library larger.
-  if constexpr (kIsFloating<T> || sizeof(T) == 1) {
-    kernels.of[1][0] = reduce_windows<T, Reduction, 2, 1>;
-    kernels.of[2][0] = reduce_windows<T, Reduction, 3, 1>;
-  }
-  if constexpr (kIsFloating<T>) {
-    kernels.of[1][1] = reduce_windows<T, Reduction, 2, 2>;
-    kernels.of[2][1] = reduce_windows<T, Reduction, 3, 2>;
-    kernels.of[2][2] = reduce_windows<T, Reduction, 3, 3>;
-    kernels.of[3][3] = reduce_windows<T, Reduction, 4, 4>;
-  }
-  return kernels;
 }

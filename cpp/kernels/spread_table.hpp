@@ -13,7 +13,8 @@ struct WindowSpread {
   const T* gradients;
   Index window_rows, windows;  // windows of a row
   Index row_padding, shift;
-  T* out;  // the plane
+  T* out;                            // the plane
+  Index gradients_ahead, out_ahead;  // how far ahead is fetched; out_ahead 0: not at all
 };
 
 constexpr int kMostSpreadKernel = 5, kMostSpreadStride = 4;

@@ -130,14 +130,16 @@ class SpreadStrip {
     }
   }
 
+  static inline __attribute__((always_inline)) void fetch(T* target) {
+#pragma GCC unroll 8
+    for (int phase = 0; phase < kStride; ++phase) fetch_target(target + phase * kLanes<T>);
+  }
+
   // A pointer to either sums or zeros would keep the sums in memory.
   inline __attribute__((always_inline)) void put(Index row, bool is_covered, const Vector<T>* sums) const {
-    constexpr Index kRowsAhead = 8;
     T* target = s_.out + row * s_.columns + column_;
     const Index left = s_.columns - column_;
-#pragma GCC unroll 8
-    for (int phase = 0; phase < kStride; ++phase)
-      __builtin_prefetch(target + kRowsAhead * s_.columns + phase * kLanes<T>, 1, 3);
+    if (s_.out_ahead != 0) fetch(target + s_.out_ahead);
     if (!is_covered) {
       for (Index i = 0; i < left && i < kStride * kLanes<T>; ++i) target[i] = gradients_.rest();
     } else if (left >= kStride * kLanes<T>) {

@@ -21,12 +21,20 @@ static inline __attribute__((always_inline)) Vector<T> split_vectors(Vector<T> t
   }
 }
 
-// What comes is fetched while this is worked on.
+// What comes is fetched while this is worked on: strips from top to bottom of a band of rows fetch what they will read
+// and write of the next band, which no processor foresees; walks along rows what comes kFetchAhead later.
 template <class T>
-static inline __attribute__((always_inline)) void fetch_ahead(const T* source) {
-  constexpr Index kAhead = 4096 / static_cast<Index>(sizeof(T));
-  __builtin_prefetch(source + kAhead, 0, 2);
+static inline __attribute__((always_inline)) void fetch_source(const T* source) {
+  __builtin_prefetch(source, 0, 2);
 }
+
+template <class T>
+static inline __attribute__((always_inline)) void fetch_target(T* target) {
+  __builtin_prefetch(target, 1, 3);
+}
+
+template <class T>
+constexpr Index kFetchAhead = kFetchAheadBytes / static_cast<Index>(sizeof(T));
 
 // The vectors whose lanes hold the taps of a vector of windows: at stride s, tap t of window i is lane i of residue t %
 // s among s neighbouring vectors.
@@ -37,8 +45,8 @@ struct WindowTaps {
   // First element of vector `load`, from the first tap of the first window.
   static constexpr Index offset(int load) { return load / Stride * Stride + load % Stride * kLanes<T>; }
   // Loads beyond the first group read the same lines once more.
-  static inline __attribute__((always_inline)) void fetch_after(const T* first, int load) {
-    if (load < Stride) fetch_ahead(first + offset(load));
+  static inline __attribute__((always_inline)) void fetch(const T* first, int load) {
+    if (load < Stride) fetch_source(first + offset(load));
   }
   // Elements of a row that are read.
   static constexpr Index kReach = (kGroups - 1) * Stride + Stride * kLanes<T>;
@@ -51,11 +59,12 @@ static inline __attribute__((always_inline)) Vector<T> tap_of(const Vector<T>* v
   return split_vectors<T, Stride, Tap % Stride>(group[0], group);
 }
 
-// How a vector of windows is read and written: away from the borders, and at them.
+// How a vector of windows is read and written: away from the borders, and at them. What lies `ahead` elements behind is
+// fetched.
 template <class T, class Taps>
 struct InnerTaps {
-  inline __attribute__((always_inline)) Vector<T> load_taps(const T* first, int number) const {
-    Taps::fetch_after(first, number);
+  inline __attribute__((always_inline)) Vector<T> load_taps(const T* first, int number, Index ahead) const {
+    Taps::fetch(first + ahead, number);
     return load(first + Taps::offset(number));
   }
   template <class U>
@@ -77,8 +86,8 @@ struct BorderTaps {
     for (int i = 0; i < Taps::kLoads; ++i)
       spans[i] = LaneSpan<T>(-(first + Taps::offset(i)), columns - (first + Taps::offset(i)));
   }
-  inline __attribute__((always_inline)) Vector<T> load_taps(const T* first, int number) const {
-    Taps::fetch_after(first, number);
+  inline __attribute__((always_inline)) Vector<T> load_taps(const T* first, int number, Index ahead) const {
+    Taps::fetch(first + ahead, number);
     return spans[number].load(first + Taps::offset(number), padding);
   }
   template <class U>

@@ -14,7 +14,7 @@ class AverageDivisor {
       ++runs_.back().columns;
     }
     if (std::is_floating_point_v<T> && view.inner == 1 && runs_.size() > 1) make_tables();
-    if (std::is_floating_point_v<T> && view.inner == 1) make_shares();
+    if (std::is_floating_point_v<T>) make_shares();
   }
 
   // Whether kernels can divide: the divisor of window (z, y, x) is row_shares(z, y)[0] * column_shares()[x].

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "pooling/pool_view.hpp"
+#include "runtime/caches.hpp"
 
 namespace convpool {
 
@@ -11,6 +12,12 @@ struct RowBand {
   Index outer, z;
   Range y;
 };
+
+// Most elements of a band that strips work off.
+inline Index strip_elements(const PoolView& view, std::size_t element_bytes) noexcept {
+  const Index row = view.axes[2].targets * view.inner;
+  return row * strip_rows(view.axes[1].targets, row * static_cast<Index>(element_bytes));
+}
 
 class RowBands {
  public:

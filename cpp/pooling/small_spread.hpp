@@ -26,12 +26,14 @@ auto window_spread_kernel(const Axis& deep, const Axis& high, const Axis& wide,
 // run(spread, where its gradients begin, plane of elements, plane of windows) for every band of rows of a plane.
 template <class T, class Run>
 void for_each_spread(const PoolView& view, const T* grad_output, T* grad_input, int num_threads, Run&& run) {
-  constexpr Index kBandElements = 8 * 1024;
   if (view.outers == 0) return;
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const ViewAxis &deep = view.axes[0], &high = view.axes[1], &wide = view.axes[2];
   const Index window_plane = high.sources * wide.sources, plane = high.targets * wide.targets;
-  const RowBands bands(view, kBandElements, threads);
+  const RowBands bands(view, strip_elements(view, sizeof(T)), threads);
+  const bool is_far = are_far(view.elements() * static_cast<Index>(sizeof(T)));
+  const Index gradients_ahead = band_ahead(bands.rows() / high.window.stride, wide.sources, sizeof(T));
+  const Index out_ahead = is_far ? band_ahead(bands.rows(), wide.targets, sizeof(T)) : 0;
   parallel_for(bands.tasks(), worker_count(threads, bands.tasks(), view.elements()), [&](Index task, int) {
     bands.each(task, [&](const RowBand& band) {
       const Range& windows = deep.of(band.z);  // one plane of them at most
@@ -41,7 +43,7 @@ void for_each_spread(const PoolView& view, const T* grad_output, T* grad_input, 
       run(WindowSpread<T>{band.y.first, band.y.count, wide.targets, grad_output + source,
                           has_windows ? high.sources : 0, wide.sources, high.window.pad_low,
                           wide.window.pad_low / wide.window.stride,
-                          grad_input + band.outer * view.target_plane() + band.z * plane},
+                          grad_input + band.outer * view.target_plane() + band.z * plane, gradients_ahead, out_ahead},
           source, band.z, z);
     });
   });

@@ -1,6 +1,6 @@
-// Channels first, small windows: every row of windows is reduced straight from the input, without anything kept in
-// memory between. Rows that windows share stay in registers (square windows) or are read again from the cache, which
-// costs less than to store what they reduced to.
+// Small windows: every row of windows is reduced straight from the input, without anything kept in memory between.
+// Channels first, rows that windows share stay in registers (square windows) or are read again from the cache, which
+// costs less than to store what they reduced to; channels last, a window reads all of its elements.
 #pragma once
 
 #include "pooling/row_bands.hpp"
@@ -8,13 +8,34 @@
 
 namespace convpool {
 
+constexpr Index kMostSmallRows = 9;  // of one window
+
+template <class V>
+using SmallWindowsKernel = void (*)(const SmallWindows<V>&);
+
+// Whether windows read whole cost less than one axis after the other: where few rows are shared, loads and stores of
+// what rows reduced to are more than those of elements read again.
+inline bool pays_whole_windows(const PoolView& view, Index lanes) noexcept {
+  constexpr Index kLeastRows = 8;  // of windows: they are the tasks
+  const auto& [deep, high, wide] = view.axes;
+  const bool is_narrow = view.inner <= lanes && wide.window.stride == 1;
+  if (is_narrow || wide.most_reads > kMostSmallKernel || view.most_rows() > kMostSmallRows ||
+      view.outers * deep.targets * high.targets < kLeastRows)
+    return false;
+  const Index z_stride = deep.window.stride, y_stride = high.window.stride;
+  const Index planes = deep.most_reads > 1 ? z_stride * (high.most_reads + 1) + deep.most_reads : high.most_reads;
+  return wide.most_reads * view.most_rows() <= z_stride * y_stride * (wide.most_reads + 1) + planes;
+}
+
 // The kernel for the windows of a forward view, or null where there is none.
 template <class V>
-auto small_windows_kernel(const PoolView& view, const ReductionKernels<V>& reduction) {
-  constexpr Index kMostRows = 9;  // of one window
+SmallWindowsKernel<V> small_windows_kernel(const PoolView& view, const ReductionKernels<V>& reduction, Index lanes) {
+  for (const ViewAxis& axis : view.axes)
+    if (axis.window.is_adaptive) return nullptr;
+  if (view.inner > 1) return pays_whole_windows(view, lanes) ? reduction.windows.channels : nullptr;
   const Axis& row = view.axes[2].window;
-  const bool is_small = view.inner == 1 && !row.is_adaptive && row.dilation == 1 && row.kernel <= kMostSmallKernel &&
-                        row.stride <= kMostSmallKernel && view.most_rows() <= kMostRows;
+  const bool is_small = row.dilation == 1 && row.kernel <= kMostSmallKernel && row.stride <= kMostSmallKernel &&
+                        view.most_rows() <= kMostSmallRows;
   return is_small ? reduction.windows.of[row.kernel - 1][row.stride - 1] : nullptr;
 }
 
@@ -22,14 +43,18 @@ template <class V, class Sink>
 class SmallWindowsPass {
  public:
   using P = LanePosition<V>;
-  using Kernel = void (*)(const SmallWindows<V>&);
 
-  SmallWindowsPass(const PoolView& view, Kernel kernel, V padding, bool has_positions, const Sink& sink, int threads)
+  SmallWindowsPass(const PoolView& view, SmallWindowsKernel<V> kernel, V padding, bool has_positions, const Sink& sink,
+                   int threads)
       : view_(view), kernel_(kernel), padding_(padding), has_positions_(has_positions), sink_(sink),
-        bands_(view, kBandElements, threads) {
+        bands_(view, strip_elements(view, sizeof(V)), threads) {
     for (const Range& rows : view.axes[1].reads) {
-      first_.push_back(rows.first * view.axes[2].sources);
+      first_.push_back(rows.first * view.axes[2].sources * view.inner);
       counts_.push_back(rows.count);
+    }
+    for (const Range& columns : view.axes[2].reads) {
+      column_first_.push_back(columns.first);
+      column_counts_.push_back(columns.count);
     }
   }
 
@@ -47,8 +72,6 @@ class SmallWindowsPass {
   }
 
  private:
-  static constexpr Index kBandElements = 8 * 1024;
-
   struct Scratch {
     V* results;  // where they cannot be written directly
     P* positions;
@@ -57,31 +80,48 @@ class SmallWindowsPass {
   void reduce(const V* input, const RowBand& band, const Scratch& scratch) const noexcept {
     FinishedRows<V> rows = target_rows(band, scratch);
     const ViewAxis &deep = view_.axes[0], &high = view_.axes[1], &wide = view_.axes[2];
-    const Index plane = high.sources * wide.sources, base = deep.of(band.z).first * plane;
+    const Index row = wide.sources * view_.inner, plane = high.sources * row;
     SmallWindows<V> windows{band.y.count,
                             wide.targets,
-                            input + band.outer * view_.source_plane() + base,
+                            input + band.outer * view_.source_plane() + deep.of(band.z).first * plane,
                             wide.sources,
                             -wide.window.pad_low,
                             first_.data() + band.y.first,
                             counts_.data() + band.y.first,
                             high.length,
                             high.stride,
-                            high.step * wide.sources,
+                            high.step * row,
                             deep.of(band.z).count,
                             deep.step * plane,
                             padding_,
                             rows.values,
                             rows.positions,
-                            wide.targets,
-                            base};
+                            wide.targets * view_.inner,
+                            deep.of(band.z).first * high.sources * wide.sources};
+    windows.source_ahead = source_ahead();
+    if (is_far_ && bands_.rows() > 1) windows.out_ahead = bands_.rows() * wide.targets;
+    windows.channels = view_.inner;
+    windows.x_step = wide.step;
+    windows.column_first = column_first_.data();
+    windows.column_counts = column_counts_.data();
     sink_.prepare(windows, band.z, band.y.first);
     kernel_(windows);
     sink_.finish(rows);
   }
 
+  Index source_ahead() const noexcept {
+    const ViewAxis &deep = view_.axes[0], &high = view_.axes[1];
+    const Index columns = view_.axes[2].sources;
+    // Channels last, rows are walked along, and the next one is fetched.
+    if (view_.inner > 1)
+      return !is_far_ ? 0 : high.targets > 1 ? high.stride * columns * view_.inner : band_ahead(1, 0, sizeof(V));
+    const bool is_whole_plane = bands_.rows() > 1 && bands_.rows() >= high.targets;
+    if (is_whole_plane) return (deep.targets > 1 ? deep.stride : deep.sources) * high.sources * columns;
+    return band_ahead(bands_.rows(), high.stride * columns, sizeof(V));
+  }
+
   Scratch carve(Carver& carver) const noexcept {
-    const Index elements = bands_.rows() * view_.axes[2].targets;
+    const Index elements = bands_.rows() * view_.axes[2].targets * view_.inner;
     Scratch scratch{};
     if (sink_.place(0) == nullptr) scratch.results = carver.template take<V>(elements);
     if (has_positions_ && sink_.place_positions(0) == nullptr) scratch.positions = carver.template take<P>(elements);
@@ -89,34 +129,36 @@ class SmallWindowsPass {
   }
 
   FinishedRows<V> target_rows(const RowBand& band, const Scratch& scratch) const noexcept {
-    const Index columns = view_.axes[2].targets;
-    const Index offset = band.outer * view_.target_plane() + (band.z * view_.axes[1].targets + band.y.first) * columns;
+    const Index columns = view_.axes[2].targets, row = columns * view_.inner;
+    const Index offset = band.outer * view_.target_plane() + (band.z * view_.axes[1].targets + band.y.first) * row;
     V* values = sink_.place(offset);
     P* positions = has_positions_ ? sink_.place_positions(offset) : nullptr;
     return {band.z,
             band.y,
-            {0, columns, 0, 1},
+            {0, columns, 0, view_.inner},
             offset,
-            columns,
+            row,
             values != nullptr ? values : scratch.results,
-            columns,
+            row,
             positions != nullptr ? positions : scratch.positions,
-            columns};
+            row};
   }
 
   const PoolView& view_;
-  Kernel kernel_;
+  SmallWindowsKernel<V> kernel_;
   V padding_;
   bool has_positions_;
   const Sink& sink_;
   RowBands bands_;
-  std::vector<Index> first_, counts_;  // of every row of windows, the rows it reads
+  bool is_far_ = are_far(view_.elements() * static_cast<Index>(sizeof(V)));
+  std::vector<Index> first_, counts_;                // of every row of windows, the rows it reads
+  std::vector<Index> column_first_, column_counts_;  // of every column of windows, the columns
 };
 
 // All rows of a pass. `source` is the whole array; the kernel is one of small_windows_kernel().
-template <class V, class Sink, class Kernel>
-void run_small_windows(const PoolView& view, Kernel kernel, V padding, bool has_positions, const Sink& sink,
-                       const V* source, int num_threads) {
+template <class V, class Sink>
+void run_small_windows(const PoolView& view, SmallWindowsKernel<V> kernel, V padding, bool has_positions,
+                       const Sink& sink, const V* source, int num_threads) {
   if (view.outers == 0) return;
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const SmallWindowsPass<V, Sink> pass(view, kernel, padding, has_positions, sink, threads);

@@ -143,7 +143,7 @@ void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, i
   }
   const AverageDivisor<V> divisor(view, kernels);
   if constexpr (std::is_same_v<T, V>) {
-    if (const auto kernel = small_windows_kernel(view, kernels.sum))
+    if (const auto kernel = small_windows_kernel(view, kernels.sum, kernels.lanes))
       return run_small_windows(view, kernel, V{0}, false, SmallAverageSink<T>(divisor, output), input, num_threads);
   }
   const RowReducer<T, V, Widen<T>> rows(view, kernels, kernels.sum, false, false, {}, V{0});
