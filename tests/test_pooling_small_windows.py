@@ -82,6 +82,16 @@ def test_averages_of_channels_that_are_last(isa, kernel, stride, dtype):
 
 
 @each_window
+@each_type
+def test_norms(isa, kernel, stride, dtype):
+    """Squares in double have room for every float32."""
+    huge = 1e30 if dtype == np.float32 else 1e100
+    for each in (problems, last_problems):
+        for x, window in each(kernel, stride, dtype, [-3, -0.0, 2, 7] * 9 + [huge, np.inf, np.nan]):
+            same_bits(convpool.lp_pool(x, norm_type=2, **window), reference.lp_pool(x, norm_type=2, **window))
+
+
+@each_window
 def test_bytes(isa, kernel, stride):
     for each in (problems, last_problems):
         for x, window in each(kernel, stride, np.uint8, range(256)):

@@ -15,7 +15,8 @@ class ChannelWindowRow {
         y_places_(w.y_step / w.channels), z_places_(w.z_step / w.channels) {}
 
   inline __attribute__((always_inline)) void reduce() {
-    constexpr int kWidth = kLanes<T>, kMost = Reduction::kHasPositions ? kRegisters / 8 : 4;
+    constexpr int kWidth = kLanes<T>,
+                  kMost = sizeof(typename Reduction::State) > sizeof(Vector<T>) ? kRegisters / 8 : 4;
     for (Index column = 0; column < w_.columns; ++column) {
       find_divisor(column);
       Index lane = 0;

@@ -77,7 +77,9 @@ constexpr PoolKernels<T> make_pool_kernels() {
     kernels.divide = divide<T>;
     kernels.divide_each = divide_each<T>;
     kernels.sum_of_ties = sum_of_ties<T>;
-    kernels.norms = {squares<T>, roots<T>, over_norms<T>, times_values<T>};
+    kernels.norms = {squares<T>, roots<T>, over_norms<T>, times_values<T>, small_windows<T, NormOf<T>>()};
+    // There every element is widened three times, which takes registers.
+    if constexpr (kRegisters < 32) kernels.norms.windows.of[2][0] = nullptr;
     kernels.gather_channels = gather_channels<T>;
     kernels.average_spreads = pooling_spreads<T, AverageSpread, SharedGradients>();
     // With fewer lanes, or fewer registers for the sums, a place is followed faster than it is compared.

@@ -1,4 +1,5 @@
-// What LP pooling with exponent 2 does to elements before and after they are summed, in double.
+// LP pooling with exponent 2: what is done to elements before and after they are summed, in double; and small windows
+// at once.
 
 // Elements as many as a vector has of double.
 template <class T>
@@ -53,3 +54,61 @@ static void times_values(Index count, const double* sums, const T* values, T* ta
     store_narrow(target + i, value == 0 ? Vector<double>{} : product, count - i);
   }
 }
+
+// ---- small windows ----
+
+// The lanes of a vector of T, in order.
+template <class T>
+struct WideState {
+  static constexpr int kParts = sizeof(double) / sizeof(T);
+  Vector<double> parts[kParts];
+};
+
+template <class T, int Part, int... Lane>
+static inline __attribute__((always_inline)) Vector<double> widen_part(Vector<T> value, Lanes<Lane...>) {
+  constexpr int kFirst = Part * kLanes<double>;
+  return __builtin_convertvector(__builtin_shufflevector(value, value, (kFirst + Lane)...), Vector<double>);
+}
+
+template <class T, int... Lane>
+static inline __attribute__((always_inline)) Vector<T> narrow_parts(const WideState<T>& wide, Lanes<Lane...>) {
+  using Part = typename Narrow<T>::type;
+  const Part first = __builtin_convertvector(wide.parts[0], Part);
+  const Part last = __builtin_convertvector(wide.parts[WideState<T>::kParts - 1], Part);
+  return __builtin_shufflevector(first, last, Lane...);
+}
+
+static inline __attribute__((always_inline)) Vector<double> roots_of(Vector<double> values) {
+  double lanes[kLanes<double>];
+  store(lanes, values);
+  for (double& lane : lanes) lane = __builtin_sqrt(lane);
+  return load(lanes);
+}
+
+template <class T>
+struct NormOf {
+  using State = WideState<T>;
+  static constexpr bool kHasPositions = false, kIsSum = false;
+  template <bool IsPartial>
+  static inline __attribute__((always_inline)) State element(const Elements<T>& source, Index offset, LanePosition<T>,
+                                                             Index count) {
+    return state_of(load_lanes<IsPartial>(source.values + offset, count), 0);
+  }
+  static inline __attribute__((always_inline)) State state_of(Vector<T> value, int) {
+    using All = typename LaneList<kLanes<double>>::type;
+    State state;
+    state.parts[0] = widen_part<T, 0>(value, All{});
+    if constexpr (State::kParts == 2) state.parts[1] = widen_part<T, 1>(value, All{});
+    for (Vector<double>& part : state.parts) part *= part;
+    return state;
+  }
+  static inline __attribute__((always_inline)) State combine(State first, const State& later) {
+    for (int part = 0; part < State::kParts; ++part) first.parts[part] += later.parts[part];
+    return first;
+  }
+  static inline __attribute__((always_inline)) Vector<T> value_of(const State& state) {
+    State norms;
+    for (int part = 0; part < State::kParts; ++part) norms.parts[part] = roots_of(state.parts[part]);
+    return narrow_parts<T>(norms, typename LaneList<kLanes<T>>::type{});
+  }
+};

@@ -72,6 +72,7 @@ struct SumOf {
     return {load_lanes<IsPartial>(source.values + offset, count)};
   }
   static inline __attribute__((always_inline)) State state_of(Vector<T> value, int) { return {value}; }
+  static inline __attribute__((always_inline)) Vector<T> value_of(const State& state) { return state.value; }
   static inline __attribute__((always_inline)) State combine(State first, State later) {
     return {first.value + later.value};
   }
@@ -87,6 +88,7 @@ struct ExtremeOf {
     return {load_lanes<IsPartial>(source.values + offset, count)};
   }
   static inline __attribute__((always_inline)) State state_of(Vector<T> value, int) { return {value}; }
+  static inline __attribute__((always_inline)) Vector<T> value_of(const State& state) { return state.value; }
   static inline __attribute__((always_inline)) State combine(State first, State later) {
     return {is_better<T, Order>(later.value, first.value) ? later.value : first.value};
   }
@@ -108,6 +110,7 @@ struct PlacedExtremeOf {
   static inline __attribute__((always_inline)) State state_of(Vector<T> value, int label) {
     return {value, broadcast(static_cast<P>(label))};
   }
+  static inline __attribute__((always_inline)) Vector<T> value_of(const State& state) { return state.value; }
   static inline __attribute__((always_inline)) State combine(State first, State later) {
     const auto take = is_better<T, Order>(later.value, first.value);
     return {take ? later.value : first.value, take ? later.position : first.position};
@@ -150,7 +153,7 @@ struct States {
                                                  const LanePosition<T>* column_labels, Index count) const {
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
-      store_lanes<IsPartial>(out + v * kLanes<T>, state[v].value, count);
+      store_lanes<IsPartial>(out + v * kLanes<T>, Reduction::value_of(state[v]), count);
       if constexpr (Reduction::kHasPositions) {
         Vector<LanePosition<T>> position = state[v].position;
         if (column_labels != nullptr) position += load_lanes<IsPartial>(column_labels + v * kLanes<T>, count);

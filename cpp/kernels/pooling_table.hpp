@@ -203,6 +203,7 @@ struct NormKernels {
   void (*over_norms)(Index count, const T* gradients, const T* norms, double* target);
   // sums[i] * values[i], 0 where the value is 0.
   void (*times_values)(Index count, const double* sums, const T* values, T* target);
+  SmallWindowsKernels<T> windows;
 };
 
 template <class T>

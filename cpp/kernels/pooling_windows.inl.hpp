@@ -146,7 +146,7 @@ class WindowStrip {
     T* target = w_.out + row * w_.out_pitch + column_;
     if (w_.out_ahead != 0) fetch_target(target + w_.out_ahead);
     if constexpr (Reduction::kIsSum && kIsFloating<T>) part_.put(target, divisors_.divide(state.value, row));
-    else part_.put(target, state.value);
+    else part_.put(target, Reduction::value_of(state));
     if constexpr (Reduction::kHasPositions) {
       const Vector<P> lane = lane_numbers<P>(typename LaneList<kLanes<T>>::type{});
       const Vector<P> position = state.position + (lane * Stride + static_cast<P>(begin_ + w_.base));

@@ -77,7 +77,7 @@ void reduce_extremes(const PoolView& view, Extreme extreme, const T* input, T* o
                                              : (is_max ? kernels.max : kernels.min);
   const ExtremeSink<T, V, I> sink(output, indices);
   if constexpr (Convert::kIsCopy) {
-    if (const auto kernel = small_windows_kernel(view, reduction, kernels.lanes))
+    if (const auto kernel = small_windows_kernel(view, reduction.windows, kernels.lanes))
       return run_small_windows(view, kernel, worst_value<V>(extreme), has_positions, sink, input, num_threads);
   }
   const RowReducer<T, V, Convert> rows(view, kernels, reduction, has_positions, true, {}, worst_value<V>(extreme));

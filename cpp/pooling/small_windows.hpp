@@ -29,14 +29,14 @@ inline bool pays_whole_windows(const PoolView& view, Index lanes) noexcept {
 
 // The kernel for the windows of a forward view, or null where there is none.
 template <class V>
-SmallWindowsKernel<V> small_windows_kernel(const PoolView& view, const ReductionKernels<V>& reduction, Index lanes) {
+SmallWindowsKernel<V> small_windows_kernel(const PoolView& view, const SmallWindowsKernels<V>& kernels, Index lanes) {
   for (const ViewAxis& axis : view.axes)
     if (axis.window.is_adaptive) return nullptr;
-  if (view.inner > 1) return pays_whole_windows(view, lanes) ? reduction.windows.channels : nullptr;
+  if (view.inner > 1) return pays_whole_windows(view, lanes) ? kernels.channels : nullptr;
   const Axis& row = view.axes[2].window;
   const bool is_small = row.dilation == 1 && row.kernel <= kMostSmallKernel && row.stride <= kMostSmallKernel &&
                         view.most_rows() <= kMostSmallRows;
-  return is_small ? reduction.windows.of[row.kernel - 1][row.stride - 1] : nullptr;
+  return is_small ? kernels.of[row.kernel - 1][row.stride - 1] : nullptr;
 }
 
 template <class V, class Sink>

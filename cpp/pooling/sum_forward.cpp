@@ -46,6 +46,21 @@ class SmallAverageSink {
   T* output_;
 };
 
+// Norms of small windows: the kernel has done everything.
+template <class T>
+class SmallNormSink {
+ public:
+  explicit SmallNormSink(T* output) : output_(output) {}
+
+  T* place(Index offset) const noexcept { return output_ + offset; }
+  LanePosition<T>* place_positions(Index) const noexcept { return nullptr; }
+  void prepare(SmallWindows<T>&, Index, Index) const noexcept {}
+  void finish(const FinishedRows<T>&) const noexcept {}
+
+ private:
+  T* output_;
+};
+
 // T: stored, V: summed. Whole numbers are not divided: their divisor is 1.
 template <class T, class V>
 class AverageSink {
@@ -143,7 +158,7 @@ void avg_pool_forward(const PoolGeometry& geometry, const T* input, T* output, i
   }
   const AverageDivisor<V> divisor(view, kernels);
   if constexpr (std::is_same_v<T, V>) {
-    if (const auto kernel = small_windows_kernel(view, kernels.sum, kernels.lanes))
+    if (const auto kernel = small_windows_kernel(view, kernels.sum.windows, kernels.lanes))
       return run_small_windows(view, kernel, V{0}, false, SmallAverageSink<T>(divisor, output), input, num_threads);
   }
   const RowReducer<T, V, Widen<T>> rows(view, kernels, kernels.sum, false, false, {}, V{0});
@@ -166,7 +181,13 @@ void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_t
     const auto keep = each_of_run<T>([](double sum) { return sum; });
     return sum_powers(geometry, input, WideMagnitude<T>{}, keep, output, num_threads);
   }
-  if (norm_type == 2) return sum_powers(geometry, input, Square<T>{norms}, norms.roots, output, num_threads);
+  if (norm_type == 2) {
+    const PoolView view = forward_view(geometry);
+    const auto kernel = small_windows_kernel(view, norms.windows, pool_kernels<T>(*selected_kernels()).lanes);
+    if (kernel != nullptr && view.axes[0].most_reads == 1)  // else too many squares are found again
+      return run_small_windows(view, kernel, T{0}, false, SmallNormSink<T>(output), input, num_threads);
+    return sum_powers(geometry, input, Square<T>{norms}, norms.roots, output, num_threads);
+  }
   const auto root = each_of_run<T>([norm_type](double sum) { return std::pow(sum, 1 / norm_type); });
   sum_powers(geometry, input, AnyPower<T>{norm_type}, root, output, num_threads);
 }
