@@ -74,23 +74,39 @@ static bool are_below(Index count, const I* numbers, I bound) {
 
 // As an unsigned number, the distance from the first column is less than a window's length in the row that holds the
 // place, and more than that in all others.
-static bool are_inside(const PlaceCheck& check) {
+static inline __attribute__((always_inline)) Vector<std::int32_t> is_outside(const PlaceCheck& check, Index row,
+                                                                             Vector<std::int32_t> places,
+                                                                             Vector<std::int32_t> starts,
+                                                                             Vector<std::int32_t> lengths) {
   typedef std::uint32_t Unsigned __attribute__((vector_size(CONVPOOL_VECTOR_BYTES)));
-  Vector<std::int32_t> is_outside{};
+  const Vector<std::int32_t> distance = places - starts - (check.base + check.first[row]);
+  Unsigned least = ~Unsigned{};
+  for (Index z = 0; z < check.depth; ++z)
+    for (std::int32_t y = 0; y < check.counts[row]; ++y) {
+      const auto step = static_cast<std::int32_t>(z) * check.z_step + y * check.y_step;
+      const Unsigned column = (Unsigned)(distance - step);
+      least = column < least ? column : least;
+    }
+  return (Vector<std::int32_t>)(least >= (Unsigned)lengths);
+}
+
+static bool are_inside(const PlaceCheck& check) {
+  Vector<std::int32_t> outside{};
+  const std::int32_t* places = check.places;
   for (Index row = 0; row < check.rows; ++row) {
-    const std::int32_t* places = check.places + row * check.columns;
-    for_each_vector<std::int32_t>(check.columns, [&](auto part, Index lane) {
-      const Vector<std::int32_t> distance =
-          part.load(places + lane) - part.load(check.starts + lane) - (check.base + check.first[row]);
-      Unsigned least = ~Unsigned{};
-      for (Index z = 0; z < check.depth; ++z)
-        for (std::int32_t y = 0; y < check.counts[row]; ++y) {
-          const auto step = static_cast<std::int32_t>(z) * check.z_step + y * check.y_step;
-          const Unsigned column = (Unsigned)(distance - step);
-          least = column < least ? column : least;
-        }
-      is_outside |= part.keep((Vector<std::int32_t>)(least >= (Unsigned)part.load(check.lengths + lane)));
-    });
+    if (check.channels == 1) {
+      for_each_vector<std::int32_t>(check.columns, [&](auto part, Index lane) {
+        outside |= part.keep(is_outside(check, row, part.load(places + lane), part.load(check.starts + lane),
+                                        part.load(check.lengths + lane)));
+      });
+      places += check.columns;
+      continue;
+    }
+    for (Index column = 0; column < check.columns; ++column, places += check.channels)
+      for_each_vector<std::int32_t>(check.channels, [&](auto part, Index lane) {
+        outside |= part.keep(is_outside(check, row, part.load(places + lane), broadcast(check.starts[column]),
+                                        broadcast(check.lengths[column])));
+      });
   }
-  return any_lane<std::int32_t>(is_outside) == 0;
+  return any_lane<std::int32_t>(outside) == 0;
 }

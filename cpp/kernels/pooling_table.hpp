@@ -182,7 +182,7 @@ struct PlaceSpread : WindowSpread<T> {
 // Whether every place lies in its window: the windows of row r reach over counts[r] rows y_step apart from first[r] on,
 // in `depth` planes z_step apart; window i of a row over the columns [starts[i], + lengths[i]).
 struct PlaceCheck {
-  Index rows, columns;
+  Index rows, columns, channels;
   const std::int32_t* places;
   const std::int32_t* first;
   const std::int32_t* counts;

@@ -140,8 +140,8 @@ bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, i
   const auto narrow = [](Index value) { return static_cast<std::int32_t>(value); };
   std::vector<std::int32_t> starts, lengths, first, counts;
   for (const Range& reads : wide.reads) {
-    starts.insert(starts.end(), static_cast<std::size_t>(view.inner), narrow(reads.first));
-    lengths.insert(lengths.end(), static_cast<std::size_t>(view.inner), narrow(reads.count));
+    starts.push_back(narrow(reads.first));
+    lengths.push_back(narrow(reads.count));
   }
   for (const Range& reads : high.reads) {
     first.push_back(narrow(reads.first * wide.sources));
@@ -149,17 +149,16 @@ bool are_in_windows(const PoolGeometry& geometry, const std::int32_t* indices, i
   }
   const KernelTable& table = *selected_kernels();
   const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
-  const Index plane = high.sources * wide.sources, columns = wide.targets * view.inner;
+  const Index plane = high.sources * wide.sources, row = wide.targets * view.inner;
   const int workers = worker_count(num_threads, bands.tasks(), view.outers * view.target_plane());
   std::vector<char> is_inside(static_cast<std::size_t>(bands.tasks()), true);
   parallel_for(bands.tasks(), workers, [&](Index task, int) {
     bands.each(task, [&](const RowBand& band) {
       const Range& planes = deep.of(band.z);
-      const std::int32_t* places =
-          indices + ((band.outer * deep.targets + band.z) * high.targets + band.y.first) * columns;
-      if (!table.are_inside({band.y.count, columns, places, first.data() + band.y.first, counts.data() + band.y.first,
-                             narrow(wide.sources), planes.count, narrow(plane), starts.data(), lengths.data(),
-                             narrow(planes.first * plane)}))
+      const std::int32_t* places = indices + ((band.outer * deep.targets + band.z) * high.targets + band.y.first) * row;
+      if (!table.are_inside({band.y.count, wide.targets, view.inner, places, first.data() + band.y.first,
+                             counts.data() + band.y.first, narrow(wide.sources), planes.count, narrow(plane),
+                             starts.data(), lengths.data(), narrow(planes.first * plane)}))
         is_inside[static_cast<std::size_t>(task)] = false;
     });
   });

@@ -47,7 +47,7 @@ class SmallWindowsPass {
   SmallWindowsPass(const PoolView& view, SmallWindowsKernel<V> kernel, V padding, bool has_positions, const Sink& sink,
                    int threads)
       : view_(view), kernel_(kernel), padding_(padding), has_positions_(has_positions), sink_(sink),
-        bands_(view, strip_elements(view, sizeof(V)), threads) {
+        bands_(view, most_elements(), threads) {
     for (const Range& rows : view.axes[1].reads) {
       first_.push_back(rows.first * view.axes[2].sources * view.inner);
       counts_.push_back(rows.count);
@@ -99,7 +99,7 @@ class SmallWindowsPass {
                             wide.targets * view_.inner,
                             deep.of(band.z).first * high.sources * wide.sources};
     windows.source_ahead = source_ahead();
-    if (is_far_ && bands_.rows() > 1) windows.out_ahead = bands_.rows() * wide.targets;
+    if (is_far_ && view_.inner == 1 && bands_.rows() > 1) windows.out_ahead = bands_.rows() * wide.targets;
     windows.channels = view_.inner;
     windows.x_step = wide.step;
     windows.column_first = column_first_.data();
@@ -107,6 +107,14 @@ class SmallWindowsPass {
     sink_.prepare(windows, band.z, band.y.first);
     kernel_(windows);
     sink_.finish(rows);
+  }
+
+  bool has_scratch_positions() const noexcept { return has_positions_ && sink_.place_positions(0) == nullptr; }
+  // Of a band.
+  Index most_elements() const noexcept {
+    constexpr Index kMostScratch = 64 << 10;
+    const Index elements = strip_elements(view_, sizeof(V));
+    return has_scratch_positions() ? std::min(elements, kMostScratch / static_cast<Index>(sizeof(P))) : elements;
   }
 
   Index source_ahead() const noexcept {
@@ -124,7 +132,7 @@ class SmallWindowsPass {
     const Index elements = bands_.rows() * view_.axes[2].targets * view_.inner;
     Scratch scratch{};
     if (sink_.place(0) == nullptr) scratch.results = carver.template take<V>(elements);
-    if (has_positions_ && sink_.place_positions(0) == nullptr) scratch.positions = carver.template take<P>(elements);
+    if (has_scratch_positions()) scratch.positions = carver.template take<P>(elements);
     return scratch;
   }
 
