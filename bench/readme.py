@@ -44,14 +44,14 @@ PASSES = ["forward", "forward_indices", "backward", "grad_input", "grad_weight"]
 PEERS = ("pytorch", "pytorch_channels_last", "reference")
 
 INTRODUCTION = """\
-Two cores of a shared virtual machine ({processor}), float32, two threads, preallocated outputs, against PyTorch
+Two cores of shared virtual machines, float32, two threads, preallocated outputs, against PyTorch
 {version} on the CPU; every library in its own process, interleaved in one run. "x" is how many times longer the
 other takes: below 1 it is faster than convpool. Every row, with the other layout and the medians:
 {sources}; this section by `python -m bench.readme`.
 """
 
 SOURCE = """\
-[bench/results/{stem}.md](bench/results/{stem}.md), made by
+[bench/results/{stem}.md](bench/results/{stem}.md) ({processor}), made by
 `python -m bench.run --set {set_name} --threads {threads} --rounds {rounds} --output bench/results`"""
 
 TARGETS = """\
@@ -65,7 +65,7 @@ layers in eager PyTorch, two threads for both; what is neither convolution nor p
 """
 
 SHORTFALLS = """\
-What this release set out to reach and did not, in that run:
+What this release set out to reach and did not, in those runs:
 
 - **Every convolution row as fast as the fastest of the other libraries.** {slow} of {layers} rows are not:
   {convolution}.
@@ -129,10 +129,16 @@ def below_the_fastest(rows: list[dict[str, Any]]) -> list[tuple[str, float]]:
 
 
 def source(document: dict[str, Any]) -> str:
-    """Name a result file and the command that makes it."""
+    """Name a result file, the processor it tells about and the command that makes it."""
     settings = document["settings"]
     threads, rounds, set_name = settings["threads"], settings["rounds"], document["set_name"]
-    return SOURCE.format(stem=f"{set_name}-{threads}threads", set_name=set_name, threads=threads, rounds=rounds)
+    return SOURCE.format(
+        stem=f"{set_name}-{threads}threads",
+        processor=document["machine"]["processor"],
+        set_name=set_name,
+        threads=threads,
+        rounds=rounds,
+    )
 
 
 def pooling_summary(runs: list[dict[str, Any]]) -> str:
@@ -177,7 +183,6 @@ def section(convolution: dict[str, Any], training: dict[str, Any], pooling: list
     sources = ",\n".join(map(source, [convolution, training, *pooling]))
     parts = [
         INTRODUCTION.format(
-            processor=convolution["machine"]["processor"],
             version=convolution["versions"]["pytorch"],
             sources=sources,
         ),
