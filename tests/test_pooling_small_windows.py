@@ -185,6 +185,32 @@ def test_threads_and_batches_do_not_change_a_bit(isa, threads):
             same_bits(gradient[:1], convpool.avg_pool_backward(found[:1], x[:1].shape, **window))
 
 
+TALL = [((2, 13, 5, 64), (7, 1)), ((8, 4, 64), 7), ((9, 5, 6, 64), (3, 2)), ((2, 12, 4, 5, 48), (9, 1, 1))]
+
+
+@pytest.mark.parametrize(("shape", "kernel"), TALL)
+def test_a_batch_does_not_change_a_bit_of_tall_windows(isa, shape, kernel):
+    """Sums of seven elements and more along an axis have an order of their own, whole windows another one."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    window = {"kernel_size": kernel, "stride": 1, "padding": 3 if len(shape) == 3 else 0, "layout": "channels_last"}
+    for pool in (convpool.avg_pool, lambda *arrays, **rest: convpool.lp_pool(*arrays, 2, **rest)):
+        together = pool(x, **window)
+        same_bits(together[:1], pool(x[:1], **window))
+        same_bits(together[-1:], pool(x[-1:], **window))
+
+
+@pytest.mark.parametrize("images", [38, 1])
+def test_a_batch_does_not_change_a_bit_of_planes_side_by_side(isa, images):
+    x = np.random.default_rng(0).standard_normal((38, 8, 14, 10)).astype(np.float32)
+    same_bits(convpool.avg_pool(x, (7, 1), 1)[:images], convpool.avg_pool(x[:images], (7, 1), 1))
+
+
+def test_strides_as_large_as_they_get(isa):
+    x = np.random.default_rng(0).standard_normal((8, 3, 3, 3, 2)).astype(np.float32)
+    window = {"kernel_size": 2, "stride": 2**31 - 1, "layout": "channels_last"}
+    same_bits(convpool.max_pool(x, **window), reference.max_pool(x, **window))
+
+
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (3, 1)])
 def test_arrays_beyond_the_caches(isa, layout, kernel, stride):

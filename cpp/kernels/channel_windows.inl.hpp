@@ -87,7 +87,9 @@ class ChannelWindowRow {
         for (int v = 0; v < Vectors; ++v) window.state[v].value = divide(window.state[v].value);
       }
     }
-    window.put(w_.out + target, w_.out_positions + target, nullptr, w_.channels);
+    P* positions = nullptr;
+    if constexpr (Reduction::kHasPositions) positions = w_.out_positions + target;
+    window.put(w_.out + target, positions, nullptr, w_.channels);
   }
 
   inline __attribute__((always_inline)) void find_divisor(Index column) {

@@ -23,6 +23,12 @@ struct AxisCall {
   const LanePosition<V>* column_labels = nullptr;
 };
 
+// Where a running reduction costs less than one that reads every tap. It adds in an order of its own.
+inline bool pays_running(const ViewAxis& axis) noexcept {
+  constexpr Index kLeastLength = 7, kMostLength = 512;
+  return axis.length >= kLeastLength * axis.stride && axis.length <= kMostLength;
+}
+
 template <class V>
 class AxisPass {
  public:
@@ -41,11 +47,7 @@ class AxisPass {
   AxisPass(const ViewAxis& axis, const ReductionKernels<V>& reduction, Index vector_lanes, bool has_positions)
       : axis_(axis), reduction_(reduction), vector_lanes_(vector_lanes), has_positions_(has_positions) {}
 
-  // Where a running reduction costs less than one that reads every tap.
-  bool is_running() const noexcept {
-    constexpr Index kLeastLength = 7, kMostLength = 512;
-    return axis_.length >= kLeastLength * axis_.stride && axis_.length <= kMostLength;
-  }
+  bool is_running() const noexcept { return pays_running(axis_); }
 
   Scratch carve(Carver& carver, Index most_targets) const noexcept {
     Scratch scratch{};

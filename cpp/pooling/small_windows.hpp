@@ -14,15 +14,19 @@ template <class V>
 using SmallWindowsKernel = void (*)(const SmallWindows<V>&);
 
 // Whether windows read whole cost less than one axis after the other: where few rows are shared, loads and stores of
-// what rows reduced to are more than those of elements read again.
+// what rows reduced to are more than those of elements read again. Both add in the same order, so the number of images
+// and channels may decide.
 inline bool pays_whole_windows(const PoolView& view, Index lanes) noexcept {
-  constexpr Index kLeastRows = 8;  // of windows: they are the tasks
+  constexpr Index kLeastRows = 8, kMostRow = 1 << 20;  // rows of windows, which are the tasks, and elements of one
   const auto& [deep, high, wide] = view.axes;
   const bool is_narrow = view.inner <= lanes && wide.window.stride == 1;
+  for (const ViewAxis& axis : view.axes)
+    if (axis.window.is_adaptive || pays_running(axis)) return false;
   if (is_narrow || wide.most_reads > kMostSmallKernel || view.most_rows() > kMostSmallRows ||
-      view.outers * deep.targets * high.targets < kLeastRows)
+      view.outers * deep.targets * high.targets < kLeastRows || wide.targets * view.inner > kMostRow)
     return false;
-  const Index z_stride = deep.window.stride, y_stride = high.window.stride;
+  const Index z_stride = std::min(deep.window.stride, deep.most_reads);  // no axis reads what lies between windows
+  const Index y_stride = std::min(high.window.stride, high.most_reads);
   const Index planes = deep.most_reads > 1 ? z_stride * (high.most_reads + 1) + deep.most_reads : high.most_reads;
   return wide.most_reads * view.most_rows() <= z_stride * y_stride * (wide.most_reads + 1) + planes;
 }
@@ -30,12 +34,10 @@ inline bool pays_whole_windows(const PoolView& view, Index lanes) noexcept {
 // The kernel for the windows of a forward view, or null where there is none.
 template <class V>
 SmallWindowsKernel<V> small_windows_kernel(const PoolView& view, const SmallWindowsKernels<V>& kernels, Index lanes) {
-  for (const ViewAxis& axis : view.axes)
-    if (axis.window.is_adaptive) return nullptr;
   if (view.inner > 1) return pays_whole_windows(view, lanes) ? kernels.channels : nullptr;
   const Axis& row = view.axes[2].window;
-  const bool is_small = row.dilation == 1 && row.kernel <= kMostSmallKernel && row.stride <= kMostSmallKernel &&
-                        view.most_rows() <= kMostSmallRows;
+  const bool is_small = !row.is_adaptive && row.dilation == 1 && row.kernel <= kMostSmallKernel &&
+                        row.stride <= kMostSmallKernel && view.most_rows() <= kMostSmallRows;
   return is_small ? kernels.of[row.kernel - 1][row.stride - 1] : nullptr;
 }
 
@@ -52,6 +54,7 @@ class SmallWindowsPass {
       first_.push_back(rows.first * view.axes[2].sources * view.inner);
       counts_.push_back(rows.count);
     }
+    if (view.inner == 1) return;
     for (const Range& columns : view.axes[2].reads) {
       column_first_.push_back(columns.first);
       column_counts_.push_back(columns.count);
@@ -122,10 +125,10 @@ class SmallWindowsPass {
     const Index columns = view_.axes[2].sources;
     // Channels last, rows are walked along, and the next one is fetched.
     if (view_.inner > 1)
-      return !is_far_ ? 0 : high.targets > 1 ? high.stride * columns * view_.inner : band_ahead(1, 0, sizeof(V));
+      return !is_far_ ? 0 : high.targets > 1 ? high.window.stride * columns * view_.inner : band_ahead(1, 0, sizeof(V));
     const bool is_whole_plane = bands_.rows() > 1 && bands_.rows() >= high.targets;
-    if (is_whole_plane) return (deep.targets > 1 ? deep.stride : deep.sources) * high.sources * columns;
-    return band_ahead(bands_.rows(), high.stride * columns, sizeof(V));
+    if (is_whole_plane) return (deep.targets > 1 ? deep.window.stride : deep.sources) * high.sources * columns;
+    return band_ahead(bands_.rows(), high.window.stride * columns, sizeof(V));
   }
 
   Scratch carve(Carver& carver) const noexcept {
@@ -160,7 +163,7 @@ class SmallWindowsPass {
   RowBands bands_;
   bool is_far_ = are_far(view_.elements() * static_cast<Index>(sizeof(V)));
   std::vector<Index> first_, counts_;                // of every row of windows, the rows it reads
-  std::vector<Index> column_first_, column_counts_;  // of every column of windows, the columns
+  std::vector<Index> column_first_, column_counts_;  // channels last: of every column of windows, the columns
 };
 
 // All rows of a pass. `source` is the whole array; the kernel is one of small_windows_kernel().
