@@ -40,18 +40,6 @@ def problems(kernel, stride, dtype, values):
             yield random.choice(np.asarray(values, dtype), shape), window
 
 
-@each_window
-@each_type
-def test_extremes_and_their_places(isa, kernel, stride, dtype):
-    for x, window in problems(kernel, stride, dtype, [-np.inf] * 6 + [np.inf] * 6 + [-1, -0.0, 0.0, np.nan]):
-        for name in ("max_pool", "min_pool"):
-            found = getattr(convpool, name)(x, **window, return_indices=True)
-            expected = getattr(reference, name)(x, **window, return_indices=True)
-            same_bits(found.output, expected.output)
-            same_bits(found.indices, expected.indices)
-            same_bits(getattr(convpool, name)(x, **window), expected.output)
-
-
 def last_problems(kernel, stride, dtype, values):
     """Channels last: less than a vector of them, whole vectors, and tails."""
     random = np.random.default_rng([kernel, stride])
@@ -61,10 +49,14 @@ def last_problems(kernel, stride, dtype, values):
             yield random.choice(np.asarray(values, dtype), shape), {**window, "layout": "channels_last"}
 
 
+each_layout = pytest.mark.parametrize("each", [problems, last_problems], ids=["first", "last"])
+
+
 @each_window
 @each_type
-def test_extremes_of_channels_that_are_last(isa, kernel, stride, dtype):
-    for x, window in last_problems(kernel, stride, dtype, [-np.inf] * 6 + [np.inf] * 6 + [-1, -0.0, 0.0, np.nan]):
+@each_layout
+def test_extremes_and_their_places(isa, each, kernel, stride, dtype):
+    for x, window in each(kernel, stride, dtype, [-np.inf] * 6 + [np.inf] * 6 + [-1, -0.0, 0.0, np.nan]):
         for name in ("max_pool", "min_pool"):
             found = getattr(convpool, name)(x, **window, return_indices=True)
             expected = getattr(reference, name)(x, **window, return_indices=True)
@@ -75,28 +67,20 @@ def test_extremes_of_channels_that_are_last(isa, kernel, stride, dtype):
 
 @each_window
 @each_type
-def test_averages_of_channels_that_are_last(isa, kernel, stride, dtype):
-    for x, window in last_problems(kernel, stride, dtype, [-3, -0.0, 2, 7]):
-        for keywords in averages(x, window):
-            same_bits(convpool.avg_pool(x, **keywords) + dtype(0), reference.avg_pool(x, **keywords) + dtype(0))
-
-
-@each_window
-@each_type
-def test_norms(isa, kernel, stride, dtype):
+@each_layout
+def test_norms(isa, each, kernel, stride, dtype):
     """Squares in double have room for every float32."""
     huge = 1e30 if dtype == np.float32 else 1e100
-    for each in (problems, last_problems):
-        for x, window in each(kernel, stride, dtype, [-3, -0.0, 2, 7] * 9 + [huge, np.inf, np.nan]):
-            same_bits(convpool.lp_pool(x, norm_type=2, **window), reference.lp_pool(x, norm_type=2, **window))
+    for x, window in each(kernel, stride, dtype, [-3, -0.0, 2, 7] * 9 + [huge, np.inf, np.nan]):
+        same_bits(convpool.lp_pool(x, norm_type=2, **window), reference.lp_pool(x, norm_type=2, **window))
 
 
 @each_window
-def test_bytes(isa, kernel, stride):
-    for each in (problems, last_problems):
-        for x, window in each(kernel, stride, np.uint8, range(256)):
-            same_bits(convpool.max_pool(x, **window), reference.max_pool(x, **window))
-            same_bits(convpool.min_pool(x, **window), reference.min_pool(x, **window))
+@each_layout
+def test_bytes(isa, each, kernel, stride):
+    for x, window in each(kernel, stride, np.uint8, range(256)):
+        same_bits(convpool.max_pool(x, **window), reference.max_pool(x, **window))
+        same_bits(convpool.min_pool(x, **window), reference.min_pool(x, **window))
 
 
 def averages(x, window):
@@ -109,8 +93,9 @@ def averages(x, window):
 
 @each_window
 @each_type
-def test_averages(isa, kernel, stride, dtype):
-    for x, window in problems(kernel, stride, dtype, [-3, -0.0, 2, 7]):
+@each_layout
+def test_averages(isa, each, kernel, stride, dtype):
+    for x, window in each(kernel, stride, dtype, [-3, -0.0, 2, 7]):
         for keywords in averages(x, window):
             same_bits(convpool.avg_pool(x, **keywords) + dtype(0), reference.avg_pool(x, **keywords) + dtype(0))
 
