@@ -69,9 +69,7 @@ struct Job {
         box_rows(wanted_rows(static_cast<Index>(element_bytes))),
         bands(ceil_divide(correlation.target.extent[1], std::max<Index>(box_rows, 1))),
         source_ahead(band_ahead(box_rows, part->step[1] * part->source.axis_stride[1], element_bytes)),
-        target_ahead(are_far(part->elements() * static_cast<Index>(element_bytes))
-                         ? band_ahead(box_rows, part->target.axis_stride[1], element_bytes)
-                         : 0) {
+        target_ahead(far_band_ahead(part->elements(), box_rows, part->target.axis_stride[1], element_bytes)) {
     if (!reads_borders || part->padding_mode != PaddingMode::zeros) copy.emplace(*part, box_rows, lanes);
     std::vector<Tap> taps = part->taps;
     std::sort(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) {

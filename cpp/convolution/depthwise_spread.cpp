@@ -49,24 +49,22 @@ bool has_plain_planes(const Correlation& part) {
          part.source.extent[0] == 1 && extent[0] == 1;
 }
 
-// A plane of the target, all of its rows.
+// The first plane of the target, all of its rows.
 template <class T>
-WindowSpread<T> plane_of(const PhaseSet& set, const Windows& windows, const T* source, T* target, Index batch,
-                         Index channel, Index rows_at_once) noexcept {
+WindowSpread<T> first_plane(const PhaseSet& set, const Windows& windows, const T* source, T* target,
+                            Index rows_at_once) noexcept {
   const Grid &from = set.common.source, &to = set.target;
   return {0,
           to.extent[1],
           to.extent[2],
-          source + batch * from.batch_stride + channel * from.channel_stride,
+          source,
           from.extent[1],
           from.extent[2],
           windows.row_padding,
           windows.padding / set.common.target_step[2],
-          target + set.target_offset + batch * to.batch_stride + channel * to.channel_stride,
+          target + set.target_offset,
           band_ahead(rows_at_once / set.common.target_step[1], from.extent[2], sizeof(T)),
-          are_far(set.common.elements() * static_cast<Index>(sizeof(T)))
-              ? band_ahead(rows_at_once, to.extent[2], sizeof(T))
-              : 0};
+          far_band_ahead(set.common.elements(), rows_at_once, to.extent[2], sizeof(T))};
 }
 
 }  // namespace
@@ -88,10 +86,13 @@ void run_depthwise_spread(const KernelTable* table, const std::vector<Correlatio
   const Windows windows = *windows_of(part);
   const auto kernel = kernel_for<T>(*table, part, windows);
   const PhaseSet set(parts.data(), parts.data() + parts.size());
-  const Index rows = set.target.extent[1],
-              rows_at_once = strip_rows(rows, set.target.extent[2] * static_cast<Index>(sizeof(T)));
+  const Grid &from = set.common.source, &to = set.target;
+  const Index rows = to.extent[1], rows_at_once = strip_rows(rows, to.extent[2] * static_cast<Index>(sizeof(T)));
+  const WindowSpread<T> first = first_plane(set, windows, source, target, rows_at_once);
   PlaneTasks(part, num_threads).each([&](Index batch, Index channel, int) {
-    WindowSpread<T> plane = plane_of(set, windows, source, target, batch, channel, rows_at_once);
+    WindowSpread<T> plane = first;
+    plane.gradients += batch * from.batch_stride + channel * from.channel_stride;
+    plane.out += batch * to.batch_stride + channel * to.channel_stride;
     for (Index y = 0; y < rows; y += rows_at_once) {
       plane.first_row = y;
       plane.rows = std::min(rows_at_once, rows - y);

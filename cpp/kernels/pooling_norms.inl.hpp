@@ -88,13 +88,8 @@ static inline __attribute__((always_inline)) Vector<double> roots_of(Vector<doub
 template <class T>
 struct NormOf {
   using State = WideState<T>;
-  static constexpr bool kHasPositions = false, kIsSum = false;
-  template <bool IsPartial>
-  static inline __attribute__((always_inline)) State element(const Elements<T>& source, Index offset, LanePosition<T>,
-                                                             Index count) {
-    return state_of(load_lanes<IsPartial>(source.values + offset, count), 0);
-  }
-  static inline __attribute__((always_inline)) State state_of(Vector<T> value, int) {
+  static constexpr bool kHasPositions = false, kIsSum = false, kIsNested = false;
+  static inline __attribute__((always_inline)) State state_of(Vector<T> value, LanePosition<T>) {
     using All = typename LaneList<kLanes<double>>::type;
     State state;
     state.parts[0] = widen_part<T, 0>(value, All{});

@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) void store_lanes(T* target, Vector<
 
 // ---- reductions ----
 
-// A State is made by element() from `count` lanes and a label; combine() takes the earlier State first.
+// A State is made by state_of() from a vector and a label; combine() takes the earlier State first.
 
 template <class T>
 struct ValueState {
@@ -62,33 +62,28 @@ struct Elements {
   const LanePosition<T>* positions;
 };
 
+// Reductions whose state is a vector of values.
 template <class T>
-struct SumOf {
+struct OfValues {
   using State = ValueState<T>;
-  static constexpr bool kHasPositions = false, kIsSum = true;
-  template <bool IsPartial>
-  static inline __attribute__((always_inline)) State element(const Elements<T>& source, Index offset, LanePosition<T>,
-                                                             Index count) {
-    return {load_lanes<IsPartial>(source.values + offset, count)};
-  }
-  static inline __attribute__((always_inline)) State state_of(Vector<T> value, int) { return {value}; }
+  static constexpr bool kHasPositions = false, kIsNested = false;
+  static inline __attribute__((always_inline)) State state_of(Vector<T> value, LanePosition<T>) { return {value}; }
   static inline __attribute__((always_inline)) Vector<T> value_of(const State& state) { return state.value; }
+};
+
+template <class T>
+struct SumOf : OfValues<T> {
+  using State = ValueState<T>;
+  static constexpr bool kIsSum = true;
   static inline __attribute__((always_inline)) State combine(State first, State later) {
     return {first.value + later.value};
   }
 };
 
 template <class T, class Order>
-struct ExtremeOf {
+struct ExtremeOf : OfValues<T> {
   using State = ValueState<T>;
-  static constexpr bool kHasPositions = false, kIsSum = false;
-  template <bool IsPartial>
-  static inline __attribute__((always_inline)) State element(const Elements<T>& source, Index offset, LanePosition<T>,
-                                                             Index count) {
-    return {load_lanes<IsPartial>(source.values + offset, count)};
-  }
-  static inline __attribute__((always_inline)) State state_of(Vector<T> value, int) { return {value}; }
-  static inline __attribute__((always_inline)) Vector<T> value_of(const State& state) { return state.value; }
+  static constexpr bool kIsSum = false;
   static inline __attribute__((always_inline)) State combine(State first, State later) {
     return {is_better<T, Order>(later.value, first.value) ? later.value : first.value};
   }
@@ -99,16 +94,9 @@ template <class T, class Order, bool IsNested>
 struct PlacedExtremeOf {
   using State = PlacedState<T>;
   using P = LanePosition<T>;
-  static constexpr bool kHasPositions = true, kIsSum = false;
-  template <bool IsPartial>
-  static inline __attribute__((always_inline)) State element(const Elements<T>& source, Index offset, P label,
-                                                             Index count) {
-    const Vector<T> value = load_lanes<IsPartial>(source.values + offset, count);
-    if constexpr (IsNested) return {value, load_lanes<IsPartial>(source.positions + offset, count) + label};
-    else return {value, broadcast(label)};
-  }
-  static inline __attribute__((always_inline)) State state_of(Vector<T> value, int label) {
-    return {value, broadcast(static_cast<P>(label))};
+  static constexpr bool kHasPositions = true, kIsSum = false, kIsNested = IsNested;
+  static inline __attribute__((always_inline)) State state_of(Vector<T> value, P label) {
+    return {value, broadcast(label)};
   }
   static inline __attribute__((always_inline)) Vector<T> value_of(const State& state) { return state.value; }
   static inline __attribute__((always_inline)) State combine(State first, State later) {
@@ -116,6 +104,15 @@ struct PlacedExtremeOf {
     return {take ? later.value : first.value, take ? later.position : first.position};
   }
 };
+
+// The state of a vector of elements.
+template <class T, class Reduction, bool IsPartial>
+static inline __attribute__((always_inline)) typename Reduction::State element(const Elements<T>& source, Index offset,
+                                                                               LanePosition<T> label, Index count) {
+  const Vector<T> value = load_lanes<IsPartial>(source.values + offset, count);
+  if constexpr (Reduction::kIsNested) return {value, load_lanes<IsPartial>(source.positions + offset, count) + label};
+  else return Reduction::state_of(value, label);
+}
 
 // Several vectors side by side.
 template <class T, class Reduction, int Vectors, bool IsPartial>
@@ -126,22 +123,22 @@ struct States {
                                                  Index count) {
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v)
-      state[v] = Reduction::template element<IsPartial>(source, offset + v * kLanes<T>, label, count);
+      state[v] = element<T, Reduction, IsPartial>(source, offset + v * kLanes<T>, label, count);
   }
   inline __attribute__((always_inline)) void add_later(const Elements<T>& source, Index offset, LanePosition<T> label,
                                                        Index count) {
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
-      const auto element = Reduction::template element<IsPartial>(source, offset + v * kLanes<T>, label, count);
-      state[v] = Reduction::combine(state[v], element);
+      state[v] =
+          Reduction::combine(state[v], element<T, Reduction, IsPartial>(source, offset + v * kLanes<T>, label, count));
     }
   }
   inline __attribute__((always_inline)) void add_earlier(const Elements<T>& source, Index offset, LanePosition<T> label,
                                                          Index count) {
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
-      const auto element = Reduction::template element<IsPartial>(source, offset + v * kLanes<T>, label, count);
-      state[v] = Reduction::combine(element, state[v]);
+      state[v] =
+          Reduction::combine(element<T, Reduction, IsPartial>(source, offset + v * kLanes<T>, label, count), state[v]);
     }
   }
   inline __attribute__((always_inline)) void join(const States& later) {

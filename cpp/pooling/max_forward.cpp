@@ -77,10 +77,8 @@ void reduce_extremes(const PoolView& view, Extreme extreme, const T* input, T* o
                                              : (is_max ? kernels.max : kernels.min);
   const ExtremeSink<T, V, I> sink(output, indices);
   if constexpr (Convert::kIsCopy) {
-    constexpr Index kMostScratchRow = 64 * 1024;  // positions that are converted from scratch memory
-    const bool has_scratch = has_positions && !std::is_same_v<LanePosition<V>, I>;
     const auto kernel = small_windows_kernel(view, reduction.windows, kernels.lanes);
-    if (kernel != nullptr && (!has_scratch || view.axes[2].targets * view.inner <= kMostScratchRow))
+    if (kernel != nullptr && fits_scratch(view, sink, has_positions))
       return run_small_windows(view, kernel, worst_value<V>(extreme), has_positions, sink, input, num_threads);
   }
   const RowReducer<T, V, Convert> rows(view, kernels, reduction, has_positions, true, {}, worst_value<V>(extreme));

@@ -31,9 +31,8 @@ void for_each_spread(const PoolView& view, const T* grad_output, T* grad_input, 
   const ViewAxis &deep = view.axes[0], &high = view.axes[1], &wide = view.axes[2];
   const Index window_plane = high.sources * wide.sources, plane = high.targets * wide.targets;
   const RowBands bands(view, strip_elements(view, sizeof(T)), threads);
-  const bool is_far = are_far(view.elements() * static_cast<Index>(sizeof(T)));
   const Index gradients_ahead = band_ahead(bands.rows() / high.window.stride, wide.sources, sizeof(T));
-  const Index out_ahead = is_far ? band_ahead(bands.rows(), wide.targets, sizeof(T)) : 0;
+  const Index out_ahead = far_band_ahead(view.elements(), bands.rows(), wide.targets, sizeof(T));
   parallel_for(bands.tasks(), worker_count(threads, bands.tasks(), view.elements()), [&](Index task, int) {
     bands.each(task, [&](const RowBand& band) {
       const Range& windows = deep.of(band.z);  // one plane of them at most

@@ -41,6 +41,17 @@ SmallWindowsKernel<V> small_windows_kernel(const PoolView& view, const SmallWind
   return is_small ? kernels.of[row.kernel - 1][row.stride - 1] : nullptr;
 }
 
+// Positions that the sink converts wait in scratch memory, a row of windows at least: not for rows that are too long.
+template <class Sink>
+bool has_scratch_positions(const Sink& sink, bool has_positions) noexcept {
+  return has_positions && sink.place_positions(0) == nullptr;
+}
+template <class Sink>
+bool fits_scratch(const PoolView& view, const Sink& sink, bool has_positions) noexcept {
+  constexpr Index kMostRow = 64 * 1024;
+  return !has_scratch_positions(sink, has_positions) || view.axes[2].targets * view.inner <= kMostRow;
+}
+
 template <class V, class Sink>
 class SmallWindowsPass {
  public:
@@ -112,30 +123,31 @@ class SmallWindowsPass {
     sink_.finish(rows);
   }
 
-  bool has_scratch_positions() const noexcept { return has_positions_ && sink_.place_positions(0) == nullptr; }
   // Of a band.
   Index most_elements() const noexcept {
     constexpr Index kMostScratch = 64 << 10;
     const Index elements = strip_elements(view_, sizeof(V));
-    return has_scratch_positions() ? std::min(elements, kMostScratch / static_cast<Index>(sizeof(P))) : elements;
+    return has_scratch_positions(sink_, has_positions_)
+               ? std::min(elements, kMostScratch / static_cast<Index>(sizeof(P)))
+               : elements;
   }
 
   Index source_ahead() const noexcept {
     const ViewAxis &deep = view_.axes[0], &high = view_.axes[1];
-    const Index columns = view_.axes[2].sources;
-    // Channels last, rows are walked along, and the next one is fetched.
-    if (view_.inner > 1)
-      return !is_far_ ? 0 : high.targets > 1 ? high.window.stride * columns * view_.inner : band_ahead(1, 0, sizeof(V));
+    const Index row = view_.axes[2].sources * view_.inner;
+    const bool is_row_by_row = view_.inner > 1 && high.targets > 1;  // channels last, where rows are walked along
+    if (view_.inner > 1 && !is_far_) return 0;
+    if (is_row_by_row) return high.window.stride * row;
     const bool is_whole_plane = bands_.rows() > 1 && bands_.rows() >= high.targets;
-    if (is_whole_plane) return (deep.targets > 1 ? deep.window.stride : deep.sources) * high.sources * columns;
-    return band_ahead(bands_.rows(), high.window.stride * columns, sizeof(V));
+    if (is_whole_plane) return (deep.targets > 1 ? deep.window.stride : deep.sources) * high.sources * row;
+    return band_ahead(bands_.rows(), high.window.stride * row, sizeof(V));
   }
 
   Scratch carve(Carver& carver) const noexcept {
     const Index elements = bands_.rows() * view_.axes[2].targets * view_.inner;
     Scratch scratch{};
     if (sink_.place(0) == nullptr) scratch.results = carver.template take<V>(elements);
-    if (has_scratch_positions()) scratch.positions = carver.template take<P>(elements);
+    if (has_scratch_positions(sink_, has_positions_)) scratch.positions = carver.template take<P>(elements);
     return scratch;
   }
 

@@ -106,9 +106,7 @@ class NormSink {
 
 // Sums of `term` of each element, in double, and `finish_run` of the sums.
 template <class T, class Term, class FinishRun>
-void sum_powers(const PoolGeometry& geometry, const T* input, Term term, FinishRun finish_run, T* output,
-                int num_threads) {
-  const PoolView view = forward_view(geometry);
+void sum_powers(const PoolView& view, const T* input, Term term, FinishRun finish_run, T* output, int num_threads) {
   const PoolKernels<double>& kernels = pool_kernels<double>(*selected_kernels());
   const RowReducer<T, double, Term> rows(view, kernels, kernels.sum, false, false, term, 0.0);
   run_windows<double>(view, rows, kernels.sum, kernels.lanes, false, NormSink<T, FinishRun>(finish_run, output), input,
@@ -176,20 +174,21 @@ void lp_pool_forward(const PoolGeometry& geometry, const T* input, double norm_t
                                 });
   }
   if (std::isinf(norm_type)) return max_magnitude<T>(geometry, input, output, nullptr, num_threads);
-  const NormKernels<T>& norms = pool_kernels<T>(*selected_kernels()).norms;
+  const PoolView view = forward_view(geometry);
+  const PoolKernels<T>& kernels = pool_kernels<T>(*selected_kernels());
+  const NormKernels<T>& norms = kernels.norms;
   if (norm_type == 1) {
     const auto keep = each_of_run<T>([](double sum) { return sum; });
-    return sum_powers(geometry, input, WideMagnitude<T>{}, keep, output, num_threads);
+    return sum_powers(view, input, WideMagnitude<T>{}, keep, output, num_threads);
   }
   if (norm_type == 2) {
-    const PoolView view = forward_view(geometry);
-    const auto kernel = small_windows_kernel(view, norms.windows, pool_kernels<T>(*selected_kernels()).lanes);
+    const auto kernel = small_windows_kernel(view, norms.windows, kernels.lanes);
     if (kernel != nullptr && view.axes[0].most_reads == 1)  // else too many squares are found again
       return run_small_windows(view, kernel, T{0}, false, SmallNormSink<T>(output), input, num_threads);
-    return sum_powers(geometry, input, Square<T>{norms}, norms.roots, output, num_threads);
+    return sum_powers(view, input, Square<T>{norms}, norms.roots, output, num_threads);
   }
   const auto root = each_of_run<T>([norm_type](double sum) { return std::pow(sum, 1 / norm_type); });
-  sum_powers(geometry, input, AnyPower<T>{norm_type}, root, output, num_threads);
+  sum_powers(view, input, AnyPower<T>{norm_type}, root, output, num_threads);
 }
 
 #define CONVPOOL_AVERAGE(T) template void avg_pool_forward(const PoolGeometry&, const T*, T*, int);

@@ -21,4 +21,9 @@ constexpr Index band_ahead(Index rows, Index pitch, std::size_t element_bytes) n
   return rows > 1 ? rows * pitch : kFetchAheadBytes / static_cast<Index>(element_bytes);
 }
 
+// The same for what they write, which in a cache is not worth it: 0 unless the arrays, `elements` together, are far.
+constexpr Index far_band_ahead(Index elements, Index rows, Index pitch, std::size_t element_bytes) noexcept {
+  return are_far(elements * static_cast<Index>(element_bytes)) ? band_ahead(rows, pitch, element_bytes) : 0;
+}
+
 }  // namespace convpool
