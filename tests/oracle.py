@@ -99,6 +99,15 @@ def transposed_data(shape):
     return once(shape, lambda: TransposedData(shape))
 
 
+def summed_by_place(gradient, indices, shape):
+    """Sums in row-major order of the windows, one after the other."""
+    planes = np.zeros((shape[0] * shape[1], int(np.prod(shape[2:]))), gradient.dtype)
+    numbers = np.arange(len(planes))[:, None]
+    with np.errstate(invalid="ignore"):  # infinities may meet
+        np.add.at(planes, (numbers, indices.reshape(len(planes), -1)), gradient.reshape(len(planes), -1))
+    return planes.reshape(shape)
+
+
 # ---- comparisons ---------------------------------------------------------------------------------------------------
 
 

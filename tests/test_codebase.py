@@ -381,4 +381,5 @@ def test_only_named_multiply_adds_are_fused(compiled):
             "reduce_running",
             "reduce_segments",
             "gather_channels",
+            "scatter_planes",
         }

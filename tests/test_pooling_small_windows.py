@@ -6,7 +6,7 @@ import convpool
 import numpy as np
 import pytest
 from convpool import reference
-from oracle import same_bits
+from oracle import same_bits, summed_by_place
 
 # (kernel, stride) along a row that have a kernel of their own, and one that has none.
 SMALL = [(2, 1), (3, 1), (2, 2), (3, 2), (3, 3), (4, 4), (4, 2)]
@@ -111,14 +111,6 @@ def test_gradients_of_averages(isa, kernel, stride, dtype):
             gradient = (np.random.default_rng(3).integers(-5, 6, shape) * divisor).astype(dtype)
             expected = reference.avg_pool_backward(gradient, x.shape, **keywords)
             same_bits(convpool.avg_pool_backward(gradient, x.shape, **keywords), expected)
-
-
-def summed_by_place(gradient, indices, shape):
-    """Sums in row-major order of the windows, one after the other."""
-    planes = np.zeros((shape[0] * shape[1], int(np.prod(shape[2:]))), gradient.dtype)
-    numbers = np.arange(len(planes))[:, None]
-    np.add.at(planes, (numbers, indices.reshape(len(planes), -1)), gradient.reshape(len(planes), -1))
-    return planes.reshape(shape)
 
 
 @each_window

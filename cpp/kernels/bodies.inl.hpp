@@ -24,6 +24,7 @@
 #include "kernels/pooling_windows.inl.hpp"
 #include "kernels/channel_windows.inl.hpp"
 #include "kernels/pooling_gather.inl.hpp"
+#include "kernels/pooling_scatter.inl.hpp"
 #include "kernels/pooling_spread.inl.hpp"
 #include "kernels/pooling_norms.inl.hpp"
 #include "kernels/pooling.inl.hpp"
@@ -44,7 +45,7 @@ constexpr KernelTable make_table(const char* isa) {
           make_pool_kernels<std::uint32_t>(),
           make_pool_kernels<std::uint64_t>(),
           are_inside,
-          are_below<std::int32_t>,
-          are_below<std::int64_t>,
+          bounds_of<std::int32_t>,
+          bounds_of<std::int64_t>,
           fma_peak};
 }

@@ -81,9 +81,10 @@ constexpr PoolKernels<T> make_pool_kernels() {
     // There every element is widened three times, which takes registers.
     if constexpr (kRegisters < 32) kernels.norms.windows.of[2][0] = nullptr;
     kernels.gather_channels = gather_channels<T>;
-    kernels.average_spreads = pooling_spreads<T, AverageSpread, SharedGradients>();
-    // With fewer lanes, or fewer registers for the sums, a place is followed faster than it is compared.
-    if constexpr (kLanes<T> >= 16) kernels.place_spreads = pooling_spreads<T, PlaceSpread, PlacedGradients>();
+    kernels.scatter = scatter_planes<T, 1>;
+    kernels.scatter_planes = scatter_planes<T, kScatteredPlanes>;
+    kernels.average_spreads = average_spreads<T>();
+    kernels.place_spreads = place_spreads<T>();
   }
   return kernels;
 }

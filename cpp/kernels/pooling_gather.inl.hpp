@@ -1,8 +1,6 @@
-// Gradients of maxima: every input element sums the gradients of those windows over it whose place is its own.
+// Gradients of maxima whose windows do not overlap: every element takes that of the window over it, or 0.
 //
-// Numerics:  sums start at 0, or go on from what `out` holds, and add in the order of the taps, as a scatter in
-//            row-major order does; adding 0 where the place is another changes no bit.
-// Cost:      two loads, a comparison and a masked addition per tap and vector; every element is written once.
+// Cost:      two loads and a comparison per vector; every element is written once.
 
 // As many places as a vector of T has lanes, as wide as T.
 template <class T, bool IsPartial>
@@ -18,39 +16,29 @@ static inline __attribute__((always_inline)) Vector<LanePosition<T>> load_places
   }
 }
 
-template <class T, int Vectors, bool IsPartial>
-static inline __attribute__((always_inline)) void gather_channel_block(const ChannelGather<T>& g, Index column,
-                                                                       Index lane) {
-  using P = LanePosition<T>;
-  constexpr int kWidth = kLanes<T>;
-  const Vector<P> own = broadcast(static_cast<P>(g.position + column));
-  const Index count = g.lanes - lane;
-  T* out = g.out + column * g.out_pitch + lane;
-  Vector<T> sum[Vectors];
-#pragma GCC unroll 4
-  for (int v = 0; v < Vectors; ++v) sum[v] = g.is_added ? load_lanes<IsPartial>(out + v * kWidth, count) : Vector<T>{};
-  for (Index row = 0; row < g.rows; ++row) {
-    Index offset = g.row_offsets[row] + g.first[column] + lane;
-    for (Index window = 0; window < g.counts[column]; ++window, offset += g.window_step) {
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) {
-        const auto is_own = load_places<T, IsPartial>(g.places + offset + v * kWidth, count) == own;
-        sum[v] += is_own ? load_lanes<IsPartial>(g.gradients + offset + v * kWidth, count) : Vector<T>{};
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (int v = 0; v < Vectors; ++v) store_lanes<IsPartial>(out + v * kWidth, sum[v], count);
+template <class T, bool IsPartial>
+static inline __attribute__((always_inline)) void gather_vector(const ChannelGather<T>& g, Index from,
+                                                                Vector<LanePosition<T>> own, Index count, T* out) {
+  const auto is_own = load_places<T, IsPartial>(g.places + from, count) == own;
+  const Vector<T> gradient = load_lanes<IsPartial>(g.gradients + from, count);
+  store_lanes<IsPartial>(out, is_own ? gradient : Vector<T>{}, count);
 }
 
 template <class T>
 static void gather_channels(const ChannelGather<T>& g) {
   constexpr int kWidth = kLanes<T>;
-  for (Index column = 0; column < g.columns; ++column) {
-    Index lane = 0;
-    for (; lane + 4 * kWidth <= g.lanes; lane += 4 * kWidth) gather_channel_block<T, 4, false>(g, column, lane);
-    for (; lane + kWidth <= g.lanes; lane += kWidth) gather_channel_block<T, 1, false>(g, column, lane);
-    if (lane < g.lanes) gather_channel_block<T, 1, true>(g, column, lane);
+  T* out = g.out;
+  for (Index column = 0; column < g.columns; ++column, out += g.channels) {
+    const Index window = g.windows[column];
+    if (window < 0) {
+      for_each_vector<T>(g.channels, [&](auto part, Index channel) { part.store(out + channel, Vector<T>{}); });
+      continue;
+    }
+    const Vector<LanePosition<T>> own = broadcast(static_cast<LanePosition<T>>(g.position + column));
+    Index channel = 0;
+    for (; channel + kWidth <= g.channels; channel += kWidth)
+      gather_vector<T, false>(g, window + channel, own, kWidth, out + channel);
+    if (channel < g.channels) gather_vector<T, true>(g, window + channel, own, g.channels - channel, out + channel);
   }
 }
 
@@ -61,15 +49,25 @@ static inline __attribute__((always_inline)) I any_lane(Vector<I> mask) {
   else return any_lane<I, Half / 2>(mask | upper_half<I, Half>(mask, typename LaneList<kLanes<I>>::type{}));
 }
 
-// A negative number is a huge unsigned one.
 template <class I>
-static bool are_below(Index count, const I* numbers, I bound) {
-  Vector<I> is_outside{};
-  for_each_vector<I>(count, [&](auto part, Index lane) {
-    const Vector<I> number = part.load(numbers + lane);
-    is_outside |= (number < 0) | (number >= bound);
-  });
-  return any_lane<I>(is_outside) == 0;
+static Bounds<I> bounds_of(Index count, const I* numbers) {
+  Bounds<I> bounds{numbers[0], numbers[0]};
+  const auto widen = [&](I least, I largest) {
+    bounds = {least < bounds.least ? least : bounds.least, largest > bounds.largest ? largest : bounds.largest};
+  };
+  Index at = 0;
+  if (count >= kLanes<I>) {
+    const WholeVector<I> whole;
+    Vector<I> least = whole.load(numbers), largest = least;
+    for (at = kLanes<I>; at + kLanes<I> <= count; at += kLanes<I>) {
+      const Vector<I> number = whole.load(numbers + at);
+      least = number < least ? number : least;
+      largest = number > largest ? number : largest;
+    }
+    for (int lane = 0; lane < kLanes<I>; ++lane) widen(least[lane], largest[lane]);
+  }
+  for (; at < count; ++at) widen(numbers[at], numbers[at]);
+  return bounds;
 }
 
 // As an unsigned number, the distance from the first column is less than a window's length in the row that holds the

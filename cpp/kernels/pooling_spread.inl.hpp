@@ -111,9 +111,17 @@ class PlacedGradients {
   Vector<P> places_[Windows::kCount];
 };
 
-template <class T, template <class> class Spread, template <class, class, class> class Gradients>
-constexpr WindowSpreadKernels<Spread<T>> pooling_spreads() {
-  return window_spreads<T, Spread, Gradients, SpreadSize<2, 1, 0>, SpreadSize<3, 1, 0>, SpreadSize<2, 2, 0>,
-                        SpreadSize<2, 2, 1>, SpreadSize<3, 2, 0>, SpreadSize<3, 2, 1>, SpreadSize<3, 3, 0>,
-                        SpreadSize<4, 4, 0>>();
+template <class T>
+constexpr WindowSpreadKernels<AverageSpread<T>> average_spreads() {
+  return window_spreads<T, AverageSpread, SharedGradients, SpreadSize<2, 1, 0>, SpreadSize<3, 1, 0>,
+                        SpreadSize<2, 2, 0>, SpreadSize<2, 2, 1>, SpreadSize<3, 2, 0>, SpreadSize<3, 2, 1>,
+                        SpreadSize<3, 3, 0>, SpreadSize<4, 4, 0>>();
+}
+
+// With fewer windows over an element, fewer lanes, or fewer registers for the sums, a place is followed faster than it
+// is compared.
+template <class T>
+constexpr WindowSpreadKernels<PlaceSpread<T>> place_spreads() {
+  if constexpr (kLanes<T> < 16) return {};
+  else return window_spreads<T, PlaceSpread, PlacedGradients, SpreadSize<3, 1, 0>>();
 }

@@ -145,22 +145,32 @@ struct TieTaps {
   bool is_added;  // to what `out` holds
 };
 
-// out[x] = sum of those gradients whose places name the position of column x, position + x, for `lanes` channels of
-// neighbouring columns: column x reads counts[x] windows, window_step elements apart, from first[x] of each of `rows`
-// rows.
+// out[x] = the gradient of the window over column x if its place names the column, position + x, else 0, for `channels`
+// of neighbouring columns. The window lies windows[x] elements from `gradients` and `places`; negative: there is none.
 template <class T>
 struct ChannelGather {
-  Index columns, lanes;
+  Index columns, channels;
   const T* gradients;
   const std::int32_t* places;
-  const Index* row_offsets;
-  Index rows;
-  const Index* first;
-  const Index* counts;
-  Index window_step, position;
+  const Index* windows;
+  Index position;
   T* out;
-  Index out_pitch;
-  bool is_added;  // to what `out` holds
+};
+
+// Gradients are added to the elements that places name: rows of `count` places, row_pitch apart, which run through the
+// channels of neighbouring positions from channel 0 on. Only positions [first, stop) are added to: the first `spares`
+// elements of these are no other thread's. `out` starts at position 0 and has fewer elements than 2^31; none is -0.
+// Several planes, plane_places and plane_elements apart, are worked off together.
+constexpr int kScatteredPlanes = 4;
+template <class T>
+struct PlaceScatter {
+  Index rows, count, row_pitch;
+  Index channels;
+  const T* gradients;
+  const std::int32_t* places;
+  Index first, stop, spares;
+  T* out;
+  Index plane_places = 0, plane_elements = 0;
 };
 
 // Averages: a gradient is divided by row_shares[its row] * column_shares[its column], whole numbers of a product up to
@@ -222,6 +232,9 @@ struct PoolKernels {
   void (*sum_of_ties)(const TieTaps<T>& ties);
   NormKernels<T> norms;
   void (*gather_channels)(const ChannelGather<T>& gather);
+  // Whether a gradient that was added is NaN: then sums of several NaN may have kept any of them.
+  bool (*scatter)(const PlaceScatter<T>& scatter);
+  bool (*scatter_planes)(const PlaceScatter<T>& scatter);  // kScatteredPlanes
   WindowSpreadKernels<AverageSpread<T>> average_spreads;
   WindowSpreadKernels<PlaceSpread<T>> place_spreads;  // of elements as wide as a place, or all null
 };

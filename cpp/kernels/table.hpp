@@ -205,6 +205,11 @@ struct ConvKernels {
 
 // ---- all of one instruction set ----
 
+template <class I>
+struct Bounds {
+  I least, largest;
+};
+
 struct KernelTable {
   const char* isa;
   ConvKernels<float> conv_f32;
@@ -220,8 +225,8 @@ struct KernelTable {
   PoolKernels<std::uint32_t> pool_u32;
   PoolKernels<std::uint64_t> pool_u64;
   bool (*are_inside)(const PlaceCheck& check);
-  bool (*are_below_i32)(Index count, const std::int32_t* numbers, std::int32_t bound);  // 0 <= each < bound; bound >= 1
-  bool (*are_below_i64)(Index count, const std::int64_t* numbers, std::int64_t bound);
+  Bounds<std::int32_t> (*bounds_i32)(Index count, const std::int32_t* numbers);  // count >= 1
+  Bounds<std::int64_t> (*bounds_i64)(Index count, const std::int64_t* numbers);
   double (*fma_peak)(std::int64_t rounds);  // runs register-only multiply-adds; returns how many flops they were
   const MatrixSets* matrices = nullptr;     // ask usable_matrices (runtime/isa.hpp)
 };

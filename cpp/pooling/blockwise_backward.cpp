@@ -2,7 +2,7 @@
 
 #include "pooling/half.hpp"
 #include "pooling/max_magnitude.hpp"
-#include "pooling/place_gather.hpp"
+#include "pooling/plane_scatter.hpp"
 #include "pooling/recomputation.hpp"
 #include "pooling/tie_gather.hpp"
 #include "pooling/window_blocks.hpp"
@@ -130,6 +130,22 @@ void scatter_block(const Block<T, std::int32_t>& block, const T* grad_output, co
   }
 }
 
+// The same of plain sums without NaN, by a kernel.
+template <class T>
+void add_block(const Block<T, std::int32_t>& block, const T* grad_output, const Band<T>& band) noexcept {
+  const Index inner = block.blocks.forward().inner, positions = band.positions.count;
+  pool_kernels<T>(*selected_kernels())
+      .scatter({1, block.blocks.windows().count * inner, 0, inner, grad_output + block.to, block.extras,
+                band.positions.first, band.positions.stop(), positions * inner, band.sums - band.first * inner});
+}
+
+template <class T>
+bool has_nan(const T* values, Index count) noexcept {
+  bool is_found = false;
+  for (Index i = 0; i < count; ++i) is_found |= values[i] != values[i];
+  return is_found;
+}
+
 }  // namespace
 
 template <class T>
@@ -137,16 +153,15 @@ void first_in_blocks(const PoolGeometry& geometry, Order order, const T* grad_ou
                      int num_threads) {
   using V = Computed<T>;
   using Found = Block<T, std::int32_t>;
-  const auto add_gradient = [](V& sum, const T& gradient, Index) { sum += gradient; };
-  const bool is_gathered = pays_block_gather<V>(geometry);
   BlockwisePass<T, std::int32_t>(geometry, num_threads).run(grad_input, [&](const Found& block, const Band<V>& band) {
     find_extremes(block.blocks.forward(), order, input + block.from, block.values, block.extras, 1);
     if constexpr (!kIsHalf<T>) {
       if (order == Order::magnitude) return scatter_block(block, grad_output, band, AddSigned<T>{input});
-      if (is_gathered)
-        return gather_block(block.blocks.backward(band.frame), grad_output + block.to, block.extras, band.sums);
+      const Index elements = block.blocks.windows().count * block.blocks.forward().inner;
+      if (has_kernel_offsets(geometry.input) && !has_nan(grad_output + block.to, elements))
+        return add_block(block, grad_output, band);
     }
-    scatter_block(block, grad_output, band, add_gradient);
+    scatter_block(block, grad_output, band, AddGradient{});
   });
 }
 

@@ -5,6 +5,7 @@
 #include "pooling/blockwise_backward.hpp"
 #include "pooling/half.hpp"
 #include "pooling/half_scatter.hpp"
+#include "pooling/index_runs.hpp"
 #include "pooling/max_magnitude.hpp"
 #include "pooling/plan.hpp"
 #include "pooling/place_gather.hpp"
@@ -19,82 +20,128 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kMostBlockBytes = 256 * 1024;
-constexpr int kGroup = 4;              // planes that are scattered into together
-constexpr Index kGroupsPerThread = 2;  // below that planes are cut into bands
-constexpr Index kTaskElements = 16 * 1024;
+constexpr Index kTaskElements = 16 * 1024, kGroupBytes = 512 * 1024;
 
 // In elements moved: an addition somewhere in a plane takes about four times as long, a zero is stored faster.
 Index scatter_cost(const PoolGeometry& geometry) {
   return geometry.input.elements() / 4 + 4 * geometry.output.elements();
 }
 
-template <class T, class I, class Add>
-void scatter_groups(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input, int threads,
-                    Add add) {
-  const Index full = geometry.input.plane(), pooled = geometry.output.plane();
-  const Index planes = geometry.input.batch * geometry.input.channels;
-  const PlaneGroup<T, I, kGroup, Add> group(full, pooled, add);
-  const Index at_once = kGroup * std::max<Index>(kTaskElements / (full * kGroup), 1),
-              tasks = ceil_divide(planes, at_once);
-  const int workers = worker_count(threads, tasks, scatter_cost(geometry));
-  parallel_for(tasks, workers, [&](Index task, int) {
-    const Index stop = std::min(planes, (task + 1) * at_once);
-    for (Index plane = task * at_once; plane < stop; plane += kGroup)
-      group.run(plane, std::min<Index>(kGroup, stop - plane), grad_input, grad_output, indices);
+// Targets of each part start at 0, then add(part, run of pooled positions) for all that has to be added; where it
+// returns true, the part is added up anew by add_with_nan(part, run).
+template <class T, class I, class Add, class AddWithNan>
+void scatter(const PoolGeometry& geometry, const I* indices, T* grad_input, int threads, Add&& add,
+             AddWithNan&& add_with_nan) {
+  const ScatterTasks tasks(geometry.input, geometry.output, threads);
+  const IndexRuns<I> runs(geometry.output, indices, tasks, threads);
+  const int workers = worker_count(threads, tasks.count(), scatter_cost(geometry));
+  parallel_for(tasks.count(), workers, [&](Index task, int) {
+    tasks.run(task, [&](const ScatterTask& part) {
+      bool has_nan = false;
+      zero_band(part, grad_input);
+      runs.each(part, [&](const Range& run) { has_nan |= add(part, run); });
+      if (!has_nan) return;
+      zero_band(part, grad_input);
+      runs.each(part, [&](const Range& run) { add_with_nan(part, run); });
+    });
   });
 }
 
-// add(target, gradient) for every pooled element; targets start at 0.
-template <class T, class I, class Add>
-void scatter(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input, int num_threads,
-             Add add) {
-  const int threads = num_threads > 0 ? num_threads : default_threads();
-  const Index planes = geometry.input.batch * geometry.input.channels;
-  const bool is_whole = geometry.input.has_whole_planes();
-  if (is_whole && planes >= kGroupsPerThread * kGroup * threads)
-    return scatter_groups(geometry, grad_output, indices, grad_input, threads, add);
-  const ScatterTasks tasks(geometry.input, geometry.output, threads);
-  const int workers = worker_count(threads, tasks.count(), scatter_cost(geometry));
-  // Channels last: the elements of a plane lie far apart, often in the same few sets of the cache. Where a block of
-  // planes fits, it is put together elsewhere.
-  const Index block = geometry.input.plane() * tasks.most_lanes() * static_cast<Index>(sizeof(T));
-  const bool is_elsewhere = !is_whole && block <= kMostBlockBytes;
-  const Workspace memory(workers, is_elsewhere ? static_cast<std::size_t>(block) : 0);
-  parallel_for(tasks.count(), workers, [&](Index task, int worker) {
-    tasks.run(task, [&](const ScatterTask& part) {
-      T* target = grad_input + part.full_offset;
-      ScatterTask own = part;
-      T* full = is_elsewhere ? reinterpret_cast<T*>(memory.of(worker)) : target;
-      const Index pitch = is_elsewhere ? part.lanes : part.pitch;
-      own.pitch = pitch;
-      zero_band(own, full);
-      scatter_band(part, geometry.output.plane(), full, pitch, grad_output, indices, add);
-      for (Index position = part.band_first; position < part.band_stop && is_elsewhere; ++position)
-        std::copy_n(full + position * pitch, part.lanes, target + position * part.pitch);
+// Gradients go to their places by kernels, and by a loop where some are NaN.
+template <class T>
+class KernelScatter {
+ public:
+  KernelScatter(const PoolGeometry& geometry, const T* grad_output, const std::int32_t* indices, T* grad_input)
+      : geometry_(geometry), grad_output_(grad_output), indices_(indices), grad_input_(grad_input),
+        kernels_(pool_kernels<T>(*selected_kernels())), full_(geometry.input.plane()),
+        pooled_(geometry.output.plane()) {}
+
+  void run(int threads) const {
+    constexpr Index kGroupsPerThread = 2;  // below that planes are cut into bands
+    const Index planes = geometry_.input.batch * geometry_.input.channels;
+    const bool has_groups = planes >= kGroupsPerThread * kScatteredPlanes * threads &&
+                            kScatteredPlanes * full_ * static_cast<Index>(sizeof(T)) <= kGroupBytes;
+    if (geometry_.input.has_whole_planes() && has_groups) return run_groups(planes, threads);
+    scatter(
+        geometry_, indices_, grad_input_, threads,
+        [this](const ScatterTask& part, const Range& run) { return add_run(part, run); },
+        [this](const ScatterTask& part, const Range& run) { add_with_nan(part, run); });
+  }
+
+ private:
+  void run_groups(Index planes, int threads) const {
+    const Index groups = ceil_divide(planes, kScatteredPlanes),
+                at_once = std::max<Index>(kTaskElements / (kScatteredPlanes * full_), 1);
+    const Index tasks = ceil_divide(groups, at_once);
+    parallel_for(tasks, worker_count(threads, tasks, scatter_cost(geometry_)), [&](Index task, int) {
+      for (Index group = task * at_once; group < std::min(groups, (task + 1) * at_once); ++group)
+        run_group(group * kScatteredPlanes, std::min<Index>(kScatteredPlanes, planes - group * kScatteredPlanes));
     });
-  });
+  }
+
+  void run_group(Index first, Index planes) const noexcept {
+    const bool is_full = planes == kScatteredPlanes;
+    bool has_nan = false;
+    std::fill_n(grad_input_ + first * full_, planes * full_, T{0});
+    if (is_full) has_nan = kernels_.scatter_planes(planes_from(first));
+    for (Index plane = first; plane < first + planes && !is_full; ++plane)
+      has_nan |= kernels_.scatter(planes_from(plane));
+    if (!has_nan) return;
+    std::fill_n(grad_input_ + first * full_, planes * full_, T{0});
+    for (Index plane = first; plane < first + planes; ++plane)
+      add_with_nan({plane * full_, plane * pooled_, 1, 1, 0, full_}, {0, pooled_});
+  }
+
+  PlaceScatter<T> planes_from(Index plane) const noexcept {
+    const Index from = plane * pooled_;
+    return {1,       pooled_, 0, 1, grad_output_ + from, indices_ + from, 0, full_, full_, grad_input_ + plane * full_,
+            pooled_, full_};
+  }
+
+  bool add_run(const ScatterTask& part, const Range& run) const noexcept {
+    const Index from = part.pooled_offset + run.first * part.pitch, band = part.band_stop - part.band_first;
+    const bool is_flat = part.lanes == part.pitch;
+    return kernels_.scatter({is_flat ? 1 : run.count, is_flat ? run.count * part.pitch : part.lanes, part.pitch,
+                             part.pitch, grad_output_ + from, indices_ + from, part.band_first, part.band_stop,
+                             is_flat ? band * part.pitch : part.lanes, grad_input_ + part.full_offset});
+  }
+
+  void add_with_nan(const ScatterTask& part, const Range& run) const noexcept {
+    scatter_run(part, run, grad_input_, grad_output_, indices_, AddGradient{});
+  }
+
+  const PoolGeometry& geometry_;
+  const T* grad_output_;
+  const std::int32_t* indices_;
+  T* grad_input_;
+  const PoolKernels<T>& kernels_;
+  Index full_, pooled_;
+};
+
+// By a loop, for what the kernels cannot add or reach.
+template <class T, class I, class Add>
+void scatter_each(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input, int threads,
+                  Add add) {
+  const auto add_run = [&](const ScatterTask& part, const Range& run) {
+    scatter_run(part, run, grad_input, grad_output, indices, add);
+    return false;
+  };
+  scatter(geometry, indices, grad_input, threads, add_run, add_run);
 }
 
 template <class T, class I>
 void scatter_gradients(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                        int num_threads) {
+  const int threads = num_threads > 0 ? num_threads : default_threads();
   if constexpr (kIsHalf<T>) {
-    scatter_halves(geometry, grad_output, indices, grad_input, num_threads);
+    return scatter_halves(geometry, grad_output, indices, grad_input, num_threads);
   } else {
-    scatter(geometry, grad_output, indices, grad_input, num_threads,
-            [](T& target, const T& gradient, Index) { target += gradient; });
+    if constexpr (std::is_same_v<I, std::int32_t>) {
+      if (has_kernel_offsets(geometry.input))
+        return KernelScatter<T>(geometry, grad_output, indices, grad_input).run(threads);
+    }
+    scatter_each(geometry, grad_output, indices, grad_input, threads, AddGradient{});
   }
-}
-
-// `indices` lie in their own windows; is_gathered: with pays_gather().
-template <class T, class I>
-void follow_indices(const PoolGeometry& geometry, bool is_gathered, const T* grad_output, const I* indices,
-                    T* grad_input, int num_threads) {
-  if constexpr (std::is_same_v<I, std::int32_t> && !kIsHalf<T>) {
-    if (is_gathered) return gather_gradients(geometry, grad_output, indices, grad_input, num_threads);
-  }
-  scatter_gradients(geometry, grad_output, indices, grad_input, num_threads);
 }
 
 Order order_of(Extreme extreme) { return extreme == Extreme::max ? Order::max : Order::min; }
@@ -104,13 +151,10 @@ void first_extremes(const PoolGeometry& geometry, Extreme extreme, const T* grad
                     int num_threads) {
   if (!fits_whole_outers<T, I>(geometry, num_threads))
     return first_in_blocks(geometry, order_of(extreme), grad_output, input, grad_input, num_threads);
-  // How many windows a slice has depends on the number of threads, so whether they are many must not matter: of two NaN
-  // in a sum, a gather may keep another one than a scatter.
-  const bool is_gathered = pays_block_gather<Computed<T>>(geometry);
   for_each_slice<T, I>(geometry, num_threads,
                        [&](const PoolGeometry& slice, Index from, Index to, T* maxima, I* indices) {
                          extreme_pool_forward(slice, extreme, input + from, maxima, indices, num_threads);
-                         follow_indices(slice, is_gathered, grad_output + to, indices, grad_input + from, num_threads);
+                         scatter_gradients(slice, grad_output + to, indices, grad_input + from, num_threads);
                        });
 }
 
@@ -148,9 +192,9 @@ void extreme_pool_backward(const PoolGeometry& geometry, Extreme extreme, const 
     return tied_extremes(geometry, extreme, grad_output, input, ties == Ties::split, grad_input, num_threads);
   if (indices.data == nullptr)
     return first_extremes<T, I>(geometry, extreme, grad_output, input, grad_input, num_threads);
-  if (indices.are_in_windows)
-    return follow_indices(geometry, pays_gather<Computed<T>>(geometry), grad_output, indices.data, grad_input,
-                          num_threads);
+  if constexpr (std::is_same_v<I, std::int32_t> && !kIsHalf<T>) {
+    if (indices.are_in_windows) return gather_gradients(geometry, grad_output, indices.data, grad_input, num_threads);
+  }
   scatter_gradients(geometry, grad_output, indices.data, grad_input, num_threads);
 }
 
@@ -168,10 +212,11 @@ void max_magnitude_backward(const PoolGeometry& geometry, const T* grad_output, 
                             int num_threads) {
   if (!fits_whole_outers<T, std::int32_t>(geometry, num_threads))
     return first_in_blocks(geometry, Order::magnitude, grad_output, input, grad_input, num_threads);
+  const int threads = num_threads > 0 ? num_threads : default_threads();
   for_each_slice<T, std::int32_t>(
       geometry, num_threads, [&](const PoolGeometry& slice, Index from, Index to, T* maxima, std::int32_t* indices) {
         max_magnitude(slice, input + from, maxima, indices, num_threads);
-        scatter(slice, grad_output + to, indices, grad_input + from, num_threads, AddSigned<T>{input + from});
+        scatter_each(slice, grad_output + to, indices, grad_input + from, threads, AddSigned<T>{input + from});
       });
 }
 

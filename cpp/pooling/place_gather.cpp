@@ -15,52 +15,38 @@ namespace {
 
 constexpr Index kBandElements = 16 * 1024;
 
-// Channels last: lanes are channels, and everything is read where it lies.
+// Channels last, windows apart: lanes are channels, and everything is read where it lies.
 template <class T>
 class ChannelGatherer {
  public:
   ChannelGatherer(const KernelTable& table, const PoolView& view) : view_(view), kernels_(pool_kernels<T>(table)) {
-    for (const Range& windows : view.axes[2].reads) {
-      first_.push_back(windows.first * view.inner);
-      counts_.push_back(windows.count);
-    }
+    for (const Range& windows : view.axes[2].reads)
+      windows_.push_back(windows.count > 0 ? windows.first * view.inner : kNone);
+    none_.assign(windows_.size(), kNone);
   }
 
-  std::size_t scratch_bytes() const noexcept {
-    return static_cast<std::size_t>(view_.axes[0].most_reads * view_.axes[1].most_reads) * sizeof(Index);
-  }
-
-  void run(const RowBand& band, const T* gradients, const std::int32_t* places, T* out, bool is_added,
-           std::byte* memory) const noexcept {
-    Index* rows = reinterpret_cast<Index*>(memory);
+  void run(const RowBand& band, const T* gradients, const std::int32_t* places, T* out) const noexcept {
     const ViewAxis &deep = view_.axes[0], &high = view_.axes[1], &wide = view_.axes[2];
-    const Index source = band.outer * view_.source_plane();
-    const Index target = band.outer * deep.extent * high.extent * wide.extent * view_.inner;
+    const Index row = wide.targets * view_.inner;
+    const Range& planes = deep.of(band.z);
     for (Index y = band.y.first; y < band.y.stop(); ++y) {
-      const Index count = find_rows(band.z, y, rows);
-      const Index row = (deep.origin + band.z) * high.extent + high.origin + y;
-      const Index position = row * wide.extent + wide.origin;
-      kernels_.gather_channels({wide.targets, view_.inner, gradients + source, places + source, rows, count,
-                                first_.data(), counts_.data(), wide.step * view_.inner, position,
-                                out + target + position * view_.inner, view_.inner, is_added});
+      const Range& rows = high.of(y);
+      const bool has_windows = planes.count > 0 && rows.count > 0;
+      const Index line = band.z * high.targets + y;
+      const Index source =
+          has_windows ? ((band.outer * deep.sources + planes.first) * high.sources + rows.first) * wide.sources : 0;
+      kernels_.gather_channels({wide.targets, view_.inner, gradients + source * view_.inner,
+                                places + source * view_.inner, has_windows ? windows_.data() : none_.data(),
+                                line * wide.targets, out + (band.outer * deep.targets * high.targets + line) * row});
     }
   }
 
  private:
-  // Where the rows of windows over input row (z, y) begin, from the front and the top; returns how many there are.
-  Index find_rows(Index z, Index y, Index* rows) const noexcept {
-    const Range &deep = view_.axes[0].of(z), &high = view_.axes[1].of(y);
-    Index count = 0;
-    for (Index tz = 0; tz < deep.count; ++tz)
-      for (Index ty = 0; ty < high.count; ++ty)
-        rows[count++] =
-            ((deep.first + tz) * view_.axes[1].sources + high.first + ty) * view_.axes[2].sources * view_.inner;
-    return count;
-  }
+  static constexpr Index kNone = -1;
 
   const PoolView& view_;
   const PoolKernels<T>& kernels_;
-  std::vector<Index> first_, counts_;
+  std::vector<Index> windows_, none_;  // over a column
 };
 
 // One channel: small windows, where the places of a vector are compared faster than they are followed.
@@ -71,19 +57,14 @@ auto place_spread_kernel(const PoolGeometry& geometry) {
 }
 
 template <class T>
-void gather_view(const PoolView& view, const T* grad_output, const std::int32_t* indices, T* grad_input, bool is_added,
-                 int num_threads) {
+void gather_channels(const PoolView& view, const T* grad_output, const std::int32_t* indices, T* grad_input,
+                     int num_threads) {
   if (view.outers == 0) return;
   const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
   const ChannelGatherer<T> gather(*selected_kernels(), view);
-  Index comparisons = view.outers * view.source_plane();
-  for (const ViewAxis& axis : view.axes) comparisons *= axis.window.largest_window();
-  const int workers = worker_count(num_threads, bands.tasks(), view.outers * view.target_plane() + comparisons / 2);
-  const Workspace memory(workers, gather.scratch_bytes());
-  parallel_for(bands.tasks(), workers, [&](Index task, int worker) {
-    bands.each(task, [&](const RowBand& band) {
-      gather.run(band, grad_output, indices, grad_input, is_added, memory.of(worker));
-    });
+  const int workers = worker_count(num_threads, bands.tasks(), view.elements());
+  parallel_for(bands.tasks(), workers, [&](Index task, int) {
+    bands.each(task, [&](const RowBand& band) { gather.run(band, grad_output, indices, grad_input); });
   });
 }
 
@@ -91,45 +72,29 @@ void gather_view(const PoolView& view, const T* grad_output, const std::int32_t*
 
 template <class T>
 bool pays_gather(const PoolGeometry& geometry) {
-  constexpr Index kMostWindows = 27, kLeastChannels = 8;
+  constexpr Index kLeastChannels = 8, kManyWindows = 9;
   constexpr Index kLeastResults = 128 * 1024;
   Index windows = 1;
   for (const Axis& axis : geometry.axes) {
     windows *= axis.largest_cover();
     if (axis.dilation > 1) return false;  // are_in_windows() looks at rows without gaps
   }
-  if (windows > kMostWindows || selected_kernels() == nullptr ||
-      geometry.input.plane() >= std::numeric_limits<std::int32_t>::max())
-    return false;
-  if (!geometry.input.has_whole_planes()) return geometry.input.channels >= kLeastChannels;
-  return geometry.output.elements() >= kLeastResults && place_spread_kernel<T>(geometry) != nullptr;
-}
-
-template <class T>
-bool pays_block_gather(const PoolGeometry& geometry) {
-  return !geometry.input.has_whole_planes() && pays_gather<T>(geometry);
+  if (selected_kernels() == nullptr || geometry.input.plane() >= std::numeric_limits<std::int32_t>::max()) return false;
+  if (!geometry.input.has_whole_planes()) return windows == 1 && geometry.input.channels >= kLeastChannels;
+  return windows >= kManyWindows && geometry.output.elements() >= kLeastResults &&
+         place_spread_kernel<T>(geometry) != nullptr;
 }
 
 template <class T>
 void gather_gradients(const PoolGeometry& geometry, const T* grad_output, const std::int32_t* indices, T* grad_input,
                       int num_threads) {
   const PoolView view = plain_backward_view(geometry);
-  if (!geometry.input.has_whole_planes())
-    return gather_view(view, grad_output, indices, grad_input, false, num_threads);
+  if (!geometry.input.has_whole_planes()) return gather_channels(view, grad_output, indices, grad_input, num_threads);
   run_place_spread(view, place_spread_kernel<T>(geometry), grad_output, indices, grad_input, num_threads);
-}
-
-template <class T>
-void gather_block(const PoolView& block, const T* grad_output, const std::int32_t* indices, T* grad_input) {
-  gather_view(block, grad_output, indices, grad_input, true, 1);
 }
 
 template bool pays_gather<float>(const PoolGeometry&);
 template bool pays_gather<double>(const PoolGeometry&);
-template bool pays_block_gather<float>(const PoolGeometry&);
-template bool pays_block_gather<double>(const PoolGeometry&);
-template void gather_block(const PoolView&, const float*, const std::int32_t*, float*);
-template void gather_block(const PoolView&, const double*, const std::int32_t*, double*);
 template void gather_gradients(const PoolGeometry&, const float*, const std::int32_t*, float*, int);
 template void gather_gradients(const PoolGeometry&, const double*, const std::int32_t*, double*, int);
 

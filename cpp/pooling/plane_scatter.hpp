@@ -10,7 +10,7 @@
 
 #include "geometry/axis.hpp"
 #include "geometry/shape.hpp"
-#include "kernels/table.hpp"
+#include "pooling/pool_view.hpp"
 #include "runtime/parallel.hpp"
 
 namespace convpool {
@@ -22,26 +22,35 @@ struct ScatterTask {
   Index band_first, band_stop;  // owned positions of the full plane
 };
 
+// Whether a kernel's numbers of 32 bits reach all elements that lie together.
+inline bool has_kernel_offsets(const Extents& full) noexcept {
+  const Index channels = full.has_whole_planes() ? 1 : full.channels;
+  return full.plane() * channels < std::numeric_limits<std::int32_t>::max();
+}
+
+// What a caller's scratch memory allows.
+struct ScatterLimits {
+  Index lanes = std::numeric_limits<Index>::max();
+  Index elements = std::numeric_limits<Index>::max();  // of a band and its lanes
+  bool has_bands = true;
+};
+
 class ScatterTasks {
  public:
-  // most_elements: of the full plane's channels that a band may hold.
-  ScatterTasks(const Extents& full, const Extents& pooled, int threads,
-               Index most_elements = std::numeric_limits<Index>::max())
+  ScatterTasks(const Extents& full, const Extents& pooled, int threads, const ScatterLimits& limits = {})
       : full_(full), pooled_(pooled), is_first_(full.layout == Layout::channels_first) {
-    // Channels last: sixteen floats are a cache line, which two tasks should not share; several are fetched faster.
-    const Index lines = std::clamp<Index>(kBlockElements / full.plane(), kLeastLanes, kMostLanes) / kLeastLanes;
-    lanes_ = is_first_ ? 1 : std::min<Index>(full.channels, lines * kLeastLanes);
-    // Where planes are few, narrower blocks: bands of one plane would each look at all of its indices.
-    constexpr Index kFewestLanes = 4;
-    while (!is_first_ && threads > 1 && lanes_ > kFewestLanes && full.batch * lane_blocks() < 2 * threads)
-      lanes_ = std::max(ceil_divide(lanes_, 2), kFewestLanes);
-    const Index whole_planes = full.batch * lane_blocks();
-    const Index wanted = 2 * static_cast<Index>(threads);
-    if (threads > 1 && whole_planes > 0 && whole_planes < wanted)
-      bands_ = std::clamp<Index>(wanted / whole_planes, 1, full.plane());
-    bands_ = std::max(bands_, ceil_divide(full.plane(), std::max<Index>(most_elements / lanes_, 1)));
-    planes_ = is_first_ ? std::clamp<Index>(kTaskElements / full.plane(), 1, std::max<Index>(whole_planes, 1)) : 1;
-    if (bands_ > 1) planes_ = 1;
+    const Index wanted = threads > 1 ? 2 * static_cast<Index>(threads) : 1;
+    // Channels last, all of them, as they lie: a block takes two to four times as long an element. Where images are few
+    // and blocks are wide, there is less to lose than in bands, each of which may have to look at all indices.
+    lanes_ = is_first_ ? 1 : std::min<Index>(full.channels, limits.lanes);
+    while (lanes_ >= 2 * kWideLanes && full.batch * lane_blocks() < wanted)
+      lanes_ = ceil_divide(ceil_divide(lanes_, 2), kLineLanes) * kLineLanes;
+    const Index whole_planes = std::max<Index>(full.batch * lane_blocks(), 1);
+    if (limits.has_bands) {
+      const Index fitting = std::max<Index>(limits.elements / lanes_, 1);
+      bands_ = std::max(std::min(ceil_divide(threads, whole_planes), full.plane()), ceil_divide(full.plane(), fitting));
+    }
+    if (is_first_ && bands_ == 1) planes_ = std::clamp<Index>(kTaskElements / full.plane(), 1, whole_planes);
   }
 
   Index count() const noexcept { return ceil_divide(full_.batch * lane_blocks(), planes_) * bands_; }
@@ -64,7 +73,7 @@ class ScatterTasks {
   }
 
  private:
-  static constexpr Index kLeastLanes = 16, kMostLanes = 64, kBlockElements = 16 * 1024;
+  static constexpr Index kLineLanes = 16, kWideLanes = 64;  // floats of a cache line, which two tasks should not share
   static constexpr Index kTaskElements = 16 * 1024;
 
   Index lane_blocks() const noexcept { return ceil_divide(full_.channels, lanes_); }
@@ -76,8 +85,10 @@ class ScatterTasks {
   Index planes_ = 1, bands_ = 1;
 };
 
+// `full` is a whole array.
 template <class T>
 void zero_band(const ScatterTask& task, T* full) noexcept {
+  full += task.full_offset;
   if (task.lanes == task.pitch) {
     std::fill(full + task.band_first * task.pitch, full + task.band_stop * task.pitch, T{0});
     return;
@@ -86,79 +97,33 @@ void zero_band(const ScatterTask& task, T* full) noexcept {
     std::fill_n(full + position * task.pitch, task.lanes, T{0});
 }
 
-// place(full element, pooled element, where the full element lies) for every pooled element that names a position of
-// the band, in row-major order. `full` has `full_pitch` elements per position, which the caller may keep elsewhere;
-// `pooled` and `indices` are whole arrays.
-template <class T, class U, class I, class Place>
-void scatter_band(const ScatterTask& task, Index pooled_plane, T* full, Index full_pitch, U* pooled, const I* indices,
-                  Place&& place) noexcept {
-  const Index first = task.band_first, count = task.band_stop - task.band_first;
-  pooled += task.pooled_offset;
-  indices += task.pooled_offset;
-  if (task.pitch == 1) {
-    for (Index i = 0; i < pooled_plane; ++i) {
-      const Index position = indices[i];
-      if (static_cast<std::size_t>(position - first) < static_cast<std::size_t>(count))
-        place(full[position], pooled[i], task.full_offset + position);
-    }
-    return;
+// For scatter_run: the first NaN of a sum stays; which one an addition of two keeps is the compiler's choice.
+struct AddGradient {
+  template <class V, class T>
+  void operator()(V& sum, const T& gradient, Index) const noexcept {
+    if (sum == sum) sum += gradient;
   }
-  for (Index i = 0; i < pooled_plane; ++i)
-    for (Index lane = 0; lane < task.lanes; ++lane) {
-      const Index from = i * task.pitch + lane, position = indices[from];
-      if (static_cast<std::size_t>(position - first) < static_cast<std::size_t>(count))
-        place(full[position * full_pitch + lane], pooled[from], task.full_offset + position * task.pitch + lane);
-    }
-}
-
-// Channels first and many planes: a few of them at once, so that additions to one element (neighbouring windows often
-// share their maximum) do not wait for each other. What lies behind `zeroed` is 0 or more; places are zeroed in front
-// of the first element that names one of them, while they are in the cache.
-template <class T, class I, int kPlanes, class Place>
-class PlaneGroup {
- public:
-  PlaneGroup(Index full_plane, Index pooled_plane, Place place)
-      : full_plane_(full_plane), pooled_plane_(pooled_plane), place_(place) {}
-
-  // Planes [first, first + planes) of whole arrays; planes <= kPlanes.
-  void run(Index first, Index planes, T* full, const T* pooled, const I* indices) const noexcept {
-    if (planes == kPlanes) return run_exactly<kPlanes>(first, full, pooled, indices);
-    for (Index plane = first; plane < first + planes; ++plane) run_exactly<1>(plane, full, pooled, indices);
-  }
-
- private:
-  template <int Planes>
-  void run_exactly(Index first, T* full, const T* pooled, const I* indices) const noexcept {
-    const Index base = first * full_plane_;
-    full += base;
-    pooled += first * pooled_plane_;
-    indices += first * pooled_plane_;
-    Index zeroed[Planes] = {};
-    for (Index i = 0; i < pooled_plane_; ++i)
-#pragma GCC unroll 4
-      for (int plane = 0; plane < Planes; ++plane) {
-        T* target = full + plane * full_plane_;
-        const Index at = indices[plane * pooled_plane_ + i];
-        if (static_cast<std::size_t>(at) >= static_cast<std::size_t>(zeroed[plane])) {
-          // Looked at once more: another thread may write to the caller's array after it was checked.
-          if (static_cast<std::size_t>(at) >= static_cast<std::size_t>(full_plane_)) continue;
-          zeroed[plane] = zero_up_to(at, zeroed[plane], target);
-        }
-        place_(target[at], pooled[plane * pooled_plane_ + i], base + plane * full_plane_ + at);
-      }
-    for (int plane = 0; plane < Planes; ++plane)
-      std::fill(full + plane * full_plane_ + zeroed[plane], full + (plane + 1) * full_plane_, T{0});
-  }
-
-  Index zero_up_to(Index at, Index zeroed, T* target) const noexcept {
-    constexpr Index kAhead = 512;
-    const Index stop = std::min(at + kAhead, full_plane_);
-    std::fill(target + zeroed, target + stop, T{0});
-    return stop;
-  }
-
-  Index full_plane_, pooled_plane_;
-  Place place_;
 };
+
+// place(full element, pooled element, where the full element lies) for every pooled element of a run of positions that
+// names a position of the band, in row-major order. `full`, `pooled` and `indices` are whole arrays.
+template <class T, class U, class I, class Place>
+void scatter_run(const ScatterTask& task, const Range& run, T* full, U* pooled, const I* indices,
+                 Place&& place) noexcept {
+  const Index first = task.band_first, count = task.band_stop - task.band_first, pitch = task.pitch;
+  full += task.full_offset;
+  pooled += task.pooled_offset + run.first * pitch;
+  indices += task.pooled_offset + run.first * pitch;
+  const auto place_lanes = [&](auto lanes) {
+    for (Index i = 0; i < run.count; ++i, pooled += pitch, indices += pitch)
+      for (Index lane = 0; lane < lanes; ++lane) {
+        const Index position = indices[lane];
+        if (static_cast<std::size_t>(position - first) < static_cast<std::size_t>(count))
+          place(full[position * pitch + lane], pooled[lane], task.full_offset + position * pitch + lane);
+      }
+  };
+  if (pitch == 1) return place_lanes(std::integral_constant<Index, 1>{});
+  place_lanes(task.lanes);
+}
 
 }  // namespace convpool

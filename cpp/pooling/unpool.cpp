@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "geometry/error.hpp"
+#include "pooling/index_runs.hpp"
 #include "pooling/plane_scatter.hpp"
 #include "pooling/pooling.hpp"
 #include "runtime/isa.hpp"
@@ -39,7 +40,7 @@ class Bitmap {
 };
 
 // Of several elements with one index the last wins, so they are asked in reverse order. An index is looked at once more
-// here, and in scatter_band: another thread may write to the caller's array after it was checked.
+// here, and in scatter_run: another thread may write to the caller's array after it was checked.
 template <class T, class I>
 void gather_winners(const ScatterTask& part, Index pooled_plane, const T* full, const I* indices, Bitmap claimed,
                     T* pooled) noexcept {
@@ -58,13 +59,14 @@ template <class T, class I>
 void max_unpool_forward(const UnpoolGeometry& geometry, const T* input, const I* indices, T* output, int num_threads) {
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const ScatterTasks tasks(geometry.output, geometry.pooled, threads);
+  const IndexRuns<I> runs(geometry.pooled, indices, tasks, threads);
   const int workers = worker_count(threads, tasks.count(), geometry.output.elements() / 4 + geometry.pooled.elements());
   parallel_for(tasks.count(), workers, [&](Index task, int) {
     tasks.run(task, [&](const ScatterTask& part) {
-      T* full = output + part.full_offset;
-      zero_band(part, full);
-      scatter_band(part, geometry.pooled.plane(), full, part.pitch, input, indices,
-                   [](T& target, const T& value, Index) { target = value; });
+      zero_band(part, output);
+      runs.each(part, [&](const Range& run) {
+        scatter_run(part, run, output, input, indices, [](T& target, const T& value, Index) { target = value; });
+      });
     });
   });
 }
@@ -72,10 +74,15 @@ void max_unpool_forward(const UnpoolGeometry& geometry, const T* input, const I*
 template <class T, class I>
 void max_unpool_backward(const UnpoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                          int num_threads) {
-  // One thread's tasks: whole planes. A band could not tell which of its elements a later band has won.
-  const ScatterTasks tasks(geometry.output, geometry.pooled, 1);
+  constexpr Index kMostBits = 4 << 20, kFewestLanes = 16;
+  const Index plane = geometry.output.plane();
+  // A band could not tell which of its elements a later band has won.
+  ScatterLimits limits;
+  limits.lanes = std::max(kMostBits / plane, kFewestLanes);
+  limits.has_bands = false;
+  const ScatterTasks tasks(geometry.output, geometry.pooled, num_threads > 0 ? num_threads : default_threads(), limits);
   const int workers = worker_count(num_threads, tasks.count(), 2 * geometry.pooled.elements());
-  const Index bits = geometry.output.plane() * tasks.most_lanes();
+  const Index bits = plane * tasks.most_lanes();
   const Workspace memory(workers, Bitmap::bytes(bits));
   parallel_for(tasks.count(), workers, [&](Index task, int worker) {
     tasks.run(task, [&](const ScatterTask& part) {
@@ -89,43 +96,18 @@ namespace {
 
 constexpr std::int64_t kPiece = 1 << 16;
 
-// Whether all indices lie in [0, plane); false as well for types that have no kernel.
-template <class From>
-bool are_below(const From* indices, std::int64_t count, std::int64_t plane, int num_threads) {
-  const KernelTable* table = selected_kernels();
-  if constexpr (std::is_same_v<From, std::int32_t> || std::is_same_v<From, std::int64_t>) {
-    if (table == nullptr || plane > std::numeric_limits<From>::max()) return false;
-    const std::int64_t pieces = ceil_divide(count, kPiece);
-    std::vector<char> is_below(static_cast<std::size_t>(pieces));
-    parallel_for(pieces, worker_count(num_threads, pieces, count), [&](std::int64_t piece, int) {
-      const From* first = indices + piece * kPiece;
-      const std::int64_t some = std::min(kPiece, count - piece * kPiece);
-      char& found = is_below[static_cast<std::size_t>(piece)];
-      if constexpr (sizeof(From) == 4) found = table->are_below_i32(some, first, static_cast<From>(plane));
-      else found = table->are_below_i64(some, first, plane);
-    });
-    return std::all_of(is_below.begin(), is_below.end(), [](char each) { return each; });
-  } else {
-    return false;
-  }
-}
-
 // Least and largest index, 0 included.
 template <class From>
-std::pair<From, From> extremes(const From* indices, std::int64_t count, int num_threads) {
+Bounds<From> all_bounds(const From* indices, std::int64_t count, int num_threads) {
   const std::int64_t pieces = ceil_divide(count, kPiece);
-  std::vector<std::pair<From, From>> found(static_cast<std::size_t>(pieces));
+  std::vector<Bounds<From>> found(static_cast<std::size_t>(pieces));
   parallel_for(pieces, worker_count(num_threads, pieces, count), [&](std::int64_t piece, int) {
-    From least = 0, largest = 0;
-    for (std::int64_t i = piece * kPiece; i < std::min((piece + 1) * kPiece, count); ++i) {
-      least = std::min(least, indices[i]);
-      largest = std::max(largest, indices[i]);
-    }
-    found[static_cast<std::size_t>(piece)] = {least, largest};
+    found[static_cast<std::size_t>(piece)] =
+        bounds_of(indices + piece * kPiece, std::min(kPiece, count - piece * kPiece));
   });
-  std::pair<From, From> result{0, 0};
-  for (const auto& [least, largest] : found) result = {std::min(result.first, least), std::max(result.second, largest)};
-  return result;
+  Bounds<From> all{0, 0};
+  for (const Bounds<From>& each : found) all = {std::min(all.least, each.least), std::max(all.largest, each.largest)};
+  return all;
 }
 
 }  // namespace
@@ -133,13 +115,11 @@ std::pair<From, From> extremes(const From* indices, std::int64_t count, int num_
 template <class From, class I>
 void import_indices(const std::string& function, const From* indices, std::int64_t count, std::int64_t plane, I* target,
                     int num_threads) {
-  if (!are_below(indices, count, plane, num_threads)) {
-    const auto [least, largest] = extremes(indices, count, num_threads);
-    for (const From index : {least, largest}) {
-      // A negative index is a huge unsigned one.
-      if (static_cast<std::uint64_t>(index) < static_cast<std::uint64_t>(plane)) continue;
-      reject(function, "indices", "inside the spatial plane [0, " + std::to_string(plane) + ")", std::to_string(index));
-    }
+  const auto [least, largest] = all_bounds(indices, count, num_threads);
+  for (const From index : {least, largest}) {
+    // A negative index is a huge unsigned one.
+    if (static_cast<std::uint64_t>(index) < static_cast<std::uint64_t>(plane)) continue;
+    reject(function, "indices", "inside the spatial plane [0, " + std::to_string(plane) + ")", std::to_string(index));
   }
   for (std::int64_t i = 0; i < count && target != nullptr; ++i) target[i] = static_cast<I>(indices[i]);
 }

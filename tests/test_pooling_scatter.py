@@ -1,0 +1,100 @@
+"""Gradients of maxima that go to the places their indices name, and unpooling, however the work is cut up."""
+
+from __future__ import annotations
+
+import convpool
+import numpy as np
+import pytest
+from oracle import image_from, image_to, same_bits, same_numbers, summed_by_place
+
+# Whole images; bands of one; blocks of channels with whole vectors and without; planes in groups of four, the last one
+# not full; planes too large to be worked off together; less than a vector in all; depth.
+SHAPES = {
+    "images": (5, 7, 21, 19),
+    "bands": (1, 16, 30, 31),
+    "bands of one channel": (1, 1, 90, 77),
+    "bands of three channels": (2, 3, 40, 33),
+    "blocks of channels": (1, 257, 9, 8),
+    "narrow last block": (1, 145, 7, 6),
+    "groups of planes": (3, 47, 13, 14),
+    "large planes": (2, 25, 190, 180),
+    "few elements": (1, 2, 3, 2),
+    "one position": (3, 5, 1, 1),
+    "depth": (2, 6, 9, 11, 10),
+}
+each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+each_layout = pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+WINDOW = {"kernel_size": 5, "stride": 1, "padding": 2}  # so many windows over an element that all are followed
+
+
+def drawn(shape, dtype, seed):
+    """Maxima with ties, and gradients whose sums tell their order."""
+    random = np.random.default_rng(seed)
+    values = np.asarray([1e30, 1, -1e30, -0.0, 3, 1e-3], dtype)
+    return random.integers(0, 4, shape).astype(dtype), random.choice(values, shape)
+
+
+@each_shape
+@each_layout
+@each_type
+def test_sums_have_the_order_of_the_windows(isa, shape, layout, dtype):
+    x, gradient = drawn(shape, dtype, 1)
+    indices = convpool.max_pool(x, **WINDOW, return_indices=True).indices
+    expected = summed_by_place(gradient, indices, shape)
+    x, gradient, indices = (image_to(array, layout) for array in (x, gradient, indices))
+    for threads in (1, 2, 3, 8):
+        out = np.full_like(x, np.nan)
+        for given in (indices, None):
+            convpool.max_pool_backward(
+                gradient, x, **WINDOW, indices=given, layout=layout, num_threads=threads, out=out
+            )
+            same_bits(image_from(out, layout), expected)
+
+
+@each_shape
+@each_layout
+@each_type
+def test_places_anywhere(isa, shape, layout, dtype):
+    """Indices that lie in no window, all of them in one element, and NaN and infinities that stay where they belong."""
+    _, gradient = drawn(shape, dtype, 2)
+    random = np.random.default_rng(3)
+    plane = int(np.prod(shape[2:]))
+    gradient.flat[random.integers(0, gradient.size, 5)] = np.nan, np.inf, -np.inf, np.nan, np.inf
+    wide = {**WINDOW, "layout": layout}
+    for indices in (random.integers(0, plane, shape), np.full(shape, plane // 2), np.full(shape, plane - 1)):
+        expected = summed_by_place(gradient, indices, shape)
+        x, given = image_to(gradient, layout), image_to(indices, layout)
+        alone = convpool.max_pool_backward(x, x, **wide, indices=given, num_threads=1)
+        same_numbers(image_from(alone, layout), expected)
+        for threads in (2, 3, 8):
+            same_bits(convpool.max_pool_backward(x, x, **wide, indices=given, num_threads=threads), alone)
+
+
+@each_shape
+@each_layout
+def test_unpooling_keeps_the_last(isa, shape, layout):
+    """Of elements with one index the last wins, and the gradient goes to it alone."""
+    random = np.random.default_rng(4)
+    values = random.standard_normal(shape).astype(np.float32)
+    plane = int(np.prod(shape[2:]))
+    indices = random.integers(0, plane, shape)
+    expected = np.zeros((shape[0] * shape[1], plane), np.float32)
+    winners = np.full(expected.shape, -1)
+    rows = np.arange(len(expected))
+    for at, (index, value) in enumerate(
+        zip(indices.reshape(len(rows), -1).T, values.reshape(len(rows), -1).T, strict=True)
+    ):
+        expected[rows, index] = value
+        winners[rows, index] = at
+    back = np.zeros_like(expected)
+    for place in range(plane):
+        won = winners[:, place] >= 0
+        back[rows[won], winners[won, place]] = expected[won, place]
+    for threads in (1, 2, 3):
+        keywords = {"layout": layout, "num_threads": threads}
+        given = image_to(indices, layout)
+        full = convpool.max_unpool(image_to(values, layout), given, 1, output_size=shape[2:], **keywords)
+        same_bits(image_from(full, layout), expected.reshape(shape))
+        found = convpool.max_unpool_backward(full, given, **keywords)
+        same_bits(image_from(found, layout), back.reshape(shape))
