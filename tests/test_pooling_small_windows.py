@@ -102,9 +102,10 @@ def test_averages(isa, each, kernel, stride, dtype):
 
 @each_window
 @each_type
-def test_gradients_of_averages(isa, kernel, stride, dtype):
+@each_layout
+def test_gradients_of_averages(isa, each, kernel, stride, dtype):
     """Gradients that every divisor divides: products of up to 5, 4 and 3 elements, and 5000."""
-    for x, window in problems(kernel, stride, dtype, [1]):
+    for x, window in each(kernel, stride, dtype, [1]):
         for keywords in averages(x, window):
             shape = reference.avg_pool(x, **keywords).shape
             divisor = keywords.get("divisor_override", 15120)

@@ -26,6 +26,7 @@
 #include "kernels/pooling_gather.inl.hpp"
 #include "kernels/pooling_scatter.inl.hpp"
 #include "kernels/pooling_spread.inl.hpp"
+#include "kernels/channel_spread.inl.hpp"
 #include "kernels/pooling_norms.inl.hpp"
 #include "kernels/pooling.inl.hpp"
 #include "kernels/probe.inl.hpp"

@@ -84,6 +84,7 @@ constexpr PoolKernels<T> make_pool_kernels() {
     kernels.scatter = scatter_planes<T, 1>;
     kernels.scatter_planes = scatter_planes<T, kScatteredPlanes>;
     kernels.average_spreads = average_spreads<T>();
+    kernels.spread_channels = spread_channels<T>;
     kernels.place_spreads = place_spreads<T>();
   }
   return kernels;

@@ -182,6 +182,22 @@ struct AverageSpread : WindowSpread<T> {
   bool has_exact_inverses;  // all of them are powers of two
 };
 
+// Averages, channels last: a row of elements under `rows` rows of windows, which begin at row_offsets[i] elements and
+// have the shares row_shares[i]; over column x lie counts[x] neighbours from window first[x] on.
+template <class T>
+struct ChannelSpread {
+  Index columns, channels;
+  const T* gradients;
+  const Index* row_offsets;
+  const T* row_shares;
+  Index rows;
+  const Index* first;
+  const Index* counts;
+  const T* column_shares;
+  bool has_exact_inverses;
+  T* out;
+};
+
 // Maxima: a gradient goes to the element that its place names, `position` + the element's number in the plane.
 template <class T>
 struct PlaceSpread : WindowSpread<T> {
@@ -236,6 +252,7 @@ struct PoolKernels {
   bool (*scatter)(const PlaceScatter<T>& scatter);
   bool (*scatter_planes)(const PlaceScatter<T>& scatter);  // kScatteredPlanes
   WindowSpreadKernels<AverageSpread<T>> average_spreads;
+  void (*spread_channels)(const ChannelSpread<T>& spread);
   WindowSpreadKernels<PlaceSpread<T>> place_spreads;  // of elements as wide as a place, or all null
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "pooling/average_divisor.hpp"
+#include "pooling/channel_spread.hpp"
 #include "pooling/direct.hpp"
 #include "pooling/half.hpp"
 #include "pooling/max_magnitude.hpp"
@@ -168,6 +169,8 @@ void avg_pool_backward(const PoolGeometry& geometry, const T* grad_output, T* gr
     const auto kernel = window_spread_kernel(deep.window, high.window, wide.window, kernels.average_spreads);
     if (kernel != nullptr && view.inner == 1 && divisor.is_small())
       return run_window_spread(view, kernel, divisor, grad_output, grad_input, num_threads);
+    if (pays_channel_spread(view, sizeof(T)) && divisor.is_small())
+      return run_channel_spread(view, kernels, divisor, grad_output, grad_input, num_threads);
   }
   const AverageScale<T, V> scale(divisor);
   const RowSpreader<T, V, AverageScale<T, V>> rows(view, kernels, scale);
