@@ -20,9 +20,8 @@ namespace convpool {
 
 namespace {
 
-// About 50 microseconds of work. Below it a second thread gains little on a quiet machine and loses much on a busy one,
-// where a team waits for whichever of its threads is not running.
-constexpr std::int64_t kSerialWork = 200'000;
+// About 10 to 15 microseconds of work: below it a helper comes too late (note 11).
+constexpr std::int64_t kSerialWork = 60'000;
 
 std::atomic<int> process_threads{0};
 thread_local int thread_override = 0;
