@@ -15,7 +15,7 @@ SHAPES = {
     "bands of one channel": (1, 1, 90, 77),
     "bands of three channels": (2, 3, 40, 33),
     "blocks of channels": (1, 257, 9, 8),
-    "narrow last block": (1, 145, 7, 6),
+    "narrow last block": (1, 145, 24, 24),
     "groups of planes": (3, 47, 13, 14),
     "large planes": (2, 25, 190, 180),
     "few elements": (1, 2, 3, 2),
@@ -98,3 +98,52 @@ def test_unpooling_keeps_the_last(isa, shape, layout):
         same_bits(image_from(full, layout), expected.reshape(shape))
         found = convpool.max_unpool_backward(full, given, **keywords)
         same_bits(image_from(found, layout), back.reshape(shape))
+
+
+def test_nothing_behind_the_result_is_written(isa):
+    """Blocks of channels whose last vector is not full: what lies behind the result may be anybody's."""
+    for channels in (129, 145, 200):
+        memory = np.full(channels + 64, -0.0, np.float32)
+        out = memory[:channels].reshape(1, 1, 1, channels)
+        gradient = np.ones_like(out)
+        for threads in (1, 17, 64):
+            convpool.max_pool_backward(gradient, gradient, 1, layout="channels_last", num_threads=threads, out=out)
+            assert (out == 1).all()
+            assert np.signbit(memory[channels:]).all()
+
+
+@pytest.mark.parametrize("channels", [144, 145, 177])
+def test_blocks_of_channels_share_no_element(isa, channels):
+    """All windows name position 1, whose channels another thread adds to."""
+    gradient = np.ones((1, 40, 40, channels), np.float32)
+    indices = np.ones(gradient.shape, np.int64)
+    expected = np.zeros_like(gradient)
+    expected[0, 0, 1] = 1600
+    for _ in range(20):
+        found = convpool.max_pool_backward(
+            gradient, gradient, 3, 1, 1, indices=indices, layout="channels_last", num_threads=2
+        )
+        same_bits(found, expected)
+
+
+@pytest.mark.parametrize("indices", [True, False])
+def test_a_negative_zero_is_added_to_zero(isa, indices):
+    """Windows apart, channels last, where elements look for their window."""
+    x = np.random.default_rng(0).standard_normal((1, 8, 8, 8)).astype(np.float32)
+    most = convpool.max_pool(x, 2, layout="channels_last", return_indices=True)
+    gradient = np.full_like(most.output, -0.0)
+    given = most.indices if indices else None
+    found = convpool.max_pool_backward(gradient, x, 2, indices=given, layout="channels_last")
+    same_bits(found, np.zeros_like(x))
+
+
+def test_threads_do_not_choose_between_nan_of_16_bits(isa):
+    """Other threads, other blocks of windows: the first NaN of a sum stays in all of them."""
+    random = np.random.default_rng(6)
+    x = random.standard_normal((1, 1, 400, 400)).astype(np.float16)
+    gradient = random.standard_normal(x.shape).astype(np.float16)
+    gradient[random.random(x.shape) < 0.3] = np.nan
+    gradient[random.random(x.shape) < 0.3] = -np.float16(np.nan)
+    expected = convpool.max_pool_backward(gradient, x, 3, 1, 1, num_threads=1)
+    for threads in (2, 8):
+        same_bits(convpool.max_pool_backward(gradient, x, 3, 1, 1, num_threads=threads), expected)

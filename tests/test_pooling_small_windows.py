@@ -212,3 +212,20 @@ def test_arrays_beyond_the_caches(isa, layout, kernel, stride):
         same_bits(convpool.avg_pool_backward(most[one], x[one].shape, **window), mean_gradient[one])
         alone = convpool.max_pool_backward(most[one], x[one], **window, indices=places[one])
         same_bits(alone, gradient[one])
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel"), [((64, 8, 16, 16, 32), (2, 2, 1)), ((6000, 9, 64), (7,)), ((600, 10, 10, 64), (7, 1))]
+)
+def test_gradients_beyond_the_caches_add_in_the_same_order(isa, shape, kernel):
+    """Channels last, few windows over an element, where planes are added last or sums run along an axis."""
+    if isa == "reference":
+        pytest.skip("too slow, and has one order")
+    window = {"kernel_size": kernel, "stride": 1, "layout": "channels_last"}
+    results = convpool.avg_pool(np.zeros((1, *shape[1:]), np.float32), **window).shape
+    gradient = np.random.default_rng(7).standard_normal((shape[0], *results[1:])).astype(np.float32)
+    assert gradient.nbytes + 4 * np.prod(shape) > 16 << 20
+    found = convpool.avg_pool_backward(gradient, shape, **window)
+    for image in (0, shape[0] - 1):
+        one = np.s_[image : image + 1]
+        same_bits(convpool.avg_pool_backward(gradient[one], (1, *shape[1:]), **window), found[one])

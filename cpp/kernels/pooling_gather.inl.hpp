@@ -1,5 +1,6 @@
 // Gradients of maxima whose windows do not overlap: every element takes that of the window over it, or 0.
 //
+// Numerics:  a gradient is added to 0, as in a sum: -0 becomes 0.
 // Cost:      two loads and a comparison per vector; every element is written once.
 
 // As many places as a vector of T has lanes, as wide as T.
@@ -21,7 +22,7 @@ static inline __attribute__((always_inline)) void gather_vector(const ChannelGat
                                                                 Vector<LanePosition<T>> own, Index count, T* out) {
   const auto is_own = load_places<T, IsPartial>(g.places + from, count) == own;
   const Vector<T> gradient = load_lanes<IsPartial>(g.gradients + from, count);
-  store_lanes<IsPartial>(out, is_own ? gradient : Vector<T>{}, count);
+  store_lanes<IsPartial>(out, (is_own ? gradient : Vector<T>{}) + Vector<T>{}, count);
 }
 
 template <class T>

@@ -21,8 +21,9 @@ static inline __attribute__((always_inline)) Vector<LanePosition<T>> find_places
                                                                                  GradientsWithPlaces<T>& found) {
   using P = LanePosition<T>;
   const Vector<P> place = load_places<T, IsPartial>(s.places + at, count);
-  const auto is_wanted = (place >= static_cast<P>(s.first)) & (place < static_cast<P>(s.stop));
   const Vector<P> lanes = lane_numbers<P>(typename LaneList<kLanes<P>>::type{});
+  auto is_wanted = (place >= static_cast<P>(s.first)) & (place < static_cast<P>(s.stop));
+  if constexpr (IsPartial) is_wanted &= lanes < static_cast<P>(count);  // the others are of another task's channels
   const Vector<P> spare =
       (lanes < static_cast<P>(s.spares) ? lanes : Vector<P>{}) + static_cast<P>(s.first * s.channels);
   const Vector<P> offset = is_wanted ? place * static_cast<P>(s.channels) + channels : spare;

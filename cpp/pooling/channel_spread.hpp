@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "pooling/average_divisor.hpp"
+#include "pooling/axis_pass.hpp"
 #include "pooling/row_bands.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -14,9 +15,11 @@ namespace convpool {
 constexpr Index kMostWindows = 4;
 
 // A gradient is divided anew for every element: more windows, or overlapping ones in a cache, are faster divided once
-// and added along one axis after the other. The bits are the same.
+// and added along one axis after the other. The bits are the same: where they would not be, this is not taken.
 inline bool pays_channel_spread(const PoolView& view, std::size_t element_bytes) noexcept {
   const auto& [deep, high, wide] = view.axes;
+  if (deep.most_reads > 1 && high.most_reads > 1) return false;  // there the sums of planes are added
+  if (pays_running(deep) || pays_running(high) || pays_running(wide)) return false;
   const Index windows = deep.most_reads * high.most_reads * wide.most_reads;
   const bool is_far = are_far(view.elements() * static_cast<Index>(element_bytes));
   return view.inner > 1 && wide.step == 1 && windows <= (is_far ? kMostWindows : 1);

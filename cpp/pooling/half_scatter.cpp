@@ -21,7 +21,7 @@ void add_run(const ScatterTask& task, const Range& run, const T* grad_output, co
     for (Index lane = 0; lane < task.lanes; ++lane) {
       const Index position = indices[lane] - task.band_first;
       if (static_cast<std::size_t>(position) < static_cast<std::size_t>(positions))
-        sums[position * task.lanes + lane] += grad_output[lane];
+        AddGradient{}(sums[position * task.lanes + lane], grad_output[lane], position);
     }
 }
 

@@ -24,7 +24,7 @@ struct ScatterTask {
 
 // Whether a kernel's numbers of 32 bits reach all elements that lie together.
 inline bool has_kernel_offsets(const Extents& full) noexcept {
-  const Index channels = full.has_whole_planes() ? 1 : full.channels;
+  const Index channels = full.layout == Layout::channels_first ? 1 : full.channels;
   return full.plane() * channels < std::numeric_limits<std::int32_t>::max();
 }
 

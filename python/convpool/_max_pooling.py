@@ -192,9 +192,9 @@ def max_pool_backward(
     Threads: every element has one owner and one order of summation (windows in row-major order).
     Cost: one pass over the input's gradient and one over the output's; without ``indices`` the forward pass as well, of
     large planes and images some windows at a time: blocks of b rows of windows, k high at a stride of s, reduce
-    ``(k - s) / (b * s)`` of their input rows twice. Scratch memory: with ``indices`` none (a copy of them if they are
-    not int32); without, or with ties, below 1 MB a thread (384 KB of it for what is found again; 16-bit floats 1.5 MB),
-    whatever the planes. More only where the channels of one window need it.
+    ``(k - s) / (b * s)`` of their input rows twice. Scratch memory: with ``indices`` as `max_unpool`; without, or with
+    ties, below 1 MB a thread (384 KB of it for what is found again; 16-bit floats 1.5 MB), whatever the planes. More
+    only where the channels of one window need it.
     Numerics: 16-bit gradients are added up in float32, in 256 KB of scratch memory a thread, and rounded once.
     Source: the adjoint of `max_pool`; ``ties="all"`` is the ``mask == max`` rule of array libraries.
 
@@ -262,8 +262,9 @@ def max_unpool(
     Notes
     -----
     Ties: where several pooled elements name one place, the last one in row-major order wins. NaN: moved like any value.
-    Threads: every output element has one owner. Cost: one pass over input and output; scratch memory: none, or a copy
-    of the indices if they are not int32.
+    Threads: every output element has one owner. Cost: one pass over input and output; scratch memory: a copy of the
+    indices if they are not int32, and, where there are fewer planes (images with ``layout="channels_last"``) than
+    threads, up to 512 KB that tell which indices a thread need not look at.
     Source: ``torch.nn.functional.max_unpool2d``, which leaves ties undefined.
 
     Examples
@@ -305,7 +306,8 @@ def max_unpool_backward(
     Notes
     -----
     NaN: moved like any value. Threads: planes are shared out. Cost: one pass over the indices; scratch memory: one bit
-    for each element of a plane (of 64 planes with ``layout="channels_last"``) a thread.
+    for each element of a plane a thread (``layout="channels_last"``: of as many planes as 512 KB have bits for, and of
+    16 at least).
     Source: the adjoint of `max_unpool`.
 
     Examples
