@@ -7,12 +7,10 @@
 #include "pooling/average_divisor.hpp"
 #include "pooling/axis_pass.hpp"
 #include "pooling/row_bands.hpp"
-#include "runtime/parallel.hpp"
-#include "runtime/workspace.hpp"
 
 namespace convpool {
 
-constexpr Index kMostWindows = 4;
+constexpr Index kMostChannelWindows = 4;
 
 // A gradient is divided anew for every element: more windows, or overlapping ones in a cache, are faster divided once
 // and added along one axis after the other. The bits are the same: where they would not be, this is not taken.
@@ -22,7 +20,7 @@ inline bool pays_channel_spread(const PoolView& view, std::size_t element_bytes)
   if (pays_running(deep) || pays_running(high) || pays_running(wide)) return false;
   const Index windows = deep.most_reads * high.most_reads * wide.most_reads;
   const bool is_far = are_far(view.elements() * static_cast<Index>(element_bytes));
-  return view.inner > 1 && wide.step == 1 && windows <= (is_far ? kMostWindows : 1);
+  return view.inner > 1 && wide.step == 1 && windows <= (is_far ? kMostChannelWindows : 1);
 }
 
 template <class T>
@@ -52,8 +50,8 @@ class ChannelSpreader {
  private:
   // The rows of windows over a row of elements.
   struct Rows {
-    Index offsets[kMostWindows];
-    T shares[kMostWindows];
+    Index offsets[kMostChannelWindows];
+    T shares[kMostChannelWindows];
     Index count = 0;
   };
 
@@ -83,10 +81,7 @@ void run_channel_spread(const PoolView& view, const PoolKernels<T>& kernels, con
   constexpr Index kBandElements = 16 * 1024;
   const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
   const ChannelSpreader<T> spread(view, kernels, divisor);
-  const int workers = worker_count(num_threads, bands.tasks(), view.elements());
-  parallel_for(bands.tasks(), workers, [&](Index task, int) {
-    bands.each(task, [&](const RowBand& band) { spread.run(band, grad_output, grad_input); });
-  });
+  bands.for_all(num_threads, view.elements(), [&](const RowBand& band) { spread.run(band, grad_output, grad_input); });
 }
 
 }  // namespace convpool

@@ -14,7 +14,6 @@
 #include "pooling/tie_gather.hpp"
 #include "reference/pooling.hpp"
 #include "runtime/isa.hpp"
-#include "runtime/workspace.hpp"
 
 namespace convpool {
 

@@ -7,7 +7,6 @@
 #include "pooling/small_spread.hpp"
 #include "runtime/isa.hpp"
 #include "runtime/parallel.hpp"
-#include "runtime/workspace.hpp"
 
 namespace convpool {
 
@@ -62,10 +61,8 @@ void gather_channels(const PoolView& view, const T* grad_output, const std::int3
   if (view.outers == 0) return;
   const RowBands bands(view, kBandElements, num_threads > 0 ? num_threads : default_threads());
   const ChannelGatherer<T> gather(*selected_kernels(), view);
-  const int workers = worker_count(num_threads, bands.tasks(), view.elements());
-  parallel_for(bands.tasks(), workers, [&](Index task, int) {
-    bands.each(task, [&](const RowBand& band) { gather.run(band, grad_output, indices, grad_input); });
-  });
+  bands.for_all(num_threads, view.elements(),
+                [&](const RowBand& band) { gather.run(band, grad_output, indices, grad_input); });
 }
 
 }  // namespace

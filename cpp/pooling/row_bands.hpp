@@ -5,6 +5,7 @@
 
 #include "pooling/pool_view.hpp"
 #include "runtime/caches.hpp"
+#include "runtime/parallel.hpp"
 
 namespace convpool {
 
@@ -29,6 +30,12 @@ class RowBands {
     while (rows_ > 1 && (rows_ * row > most_elements || bands() < wanted)) rows_ = ceil_divide(rows_, 2);
     const Index fitting = std::max<Index>(kTaskElements / (rows_ * row), 1);
     at_once_ = std::clamp<Index>(bands() / wanted, 1, fitting);
+  }
+
+  // body(band) for all of them.
+  template <class Body>
+  void for_all(int num_threads, Index work, Body&& body) const {
+    parallel_for(tasks(), worker_count(num_threads, tasks(), work), [&](Index task, int) { each(task, body); });
   }
 
   Index rows() const noexcept { return rows_; }

@@ -33,18 +33,15 @@ void for_each_spread(const PoolView& view, const T* grad_output, T* grad_input, 
   const RowBands bands(view, strip_elements(view, sizeof(T)), threads);
   const Index gradients_ahead = band_ahead(bands.rows() / high.window.stride, wide.sources, sizeof(T));
   const Index out_ahead = far_band_ahead(view.elements(), bands.rows(), wide.targets, sizeof(T));
-  parallel_for(bands.tasks(), worker_count(threads, bands.tasks(), view.elements()), [&](Index task, int) {
-    bands.each(task, [&](const RowBand& band) {
-      const Range& windows = deep.of(band.z);  // one plane of them at most
-      const bool has_windows = windows.count > 0;
-      const Index z = has_windows ? windows.first : 0;
-      const Index source = band.outer * view.source_plane() + z * window_plane;
-      run(WindowSpread<T>{band.y.first, band.y.count, wide.targets, grad_output + source,
-                          has_windows ? high.sources : 0, wide.sources, high.window.pad_low,
-                          wide.window.pad_low / wide.window.stride,
-                          grad_input + band.outer * view.target_plane() + band.z * plane, gradients_ahead, out_ahead},
-          source, band.z, z);
-    });
+  bands.for_all(threads, view.elements(), [&](const RowBand& band) {
+    const Range& windows = deep.of(band.z);  // one plane of them at most
+    const bool has_windows = windows.count > 0;
+    const Index z = has_windows ? windows.first : 0;
+    const Index source = band.outer * view.source_plane() + z * window_plane;
+    run(WindowSpread<T>{band.y.first, band.y.count, wide.targets, grad_output + source, has_windows ? high.sources : 0,
+                        wide.sources, high.window.pad_low, wide.window.pad_low / wide.window.stride,
+                        grad_input + band.outer * view.target_plane() + band.z * plane, gradients_ahead, out_ahead},
+        source, band.z, z);
   });
 }
 

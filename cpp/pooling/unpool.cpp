@@ -2,15 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
-#include <utility>
 #include <vector>
 
 #include "geometry/error.hpp"
 #include "pooling/index_runs.hpp"
 #include "pooling/plane_scatter.hpp"
 #include "pooling/pooling.hpp"
-#include "runtime/isa.hpp"
 #include "runtime/workspace.hpp"
 
 namespace convpool {
