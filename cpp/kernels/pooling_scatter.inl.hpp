@@ -23,9 +23,9 @@ static inline __attribute__((always_inline)) Vector<LanePosition<T>> find_places
   const Vector<P> place = load_places<T, IsPartial>(s.places + at, count);
   const Vector<P> lanes = lane_numbers<P>(typename LaneList<kLanes<P>>::type{});
   auto is_wanted = (place >= static_cast<P>(s.first)) & (place < static_cast<P>(s.stop));
-  if constexpr (IsPartial) is_wanted &= lanes < static_cast<P>(count);  // the others are of another task's channels
-  const Vector<P> spare =
-      (lanes < static_cast<P>(s.spares) ? lanes : Vector<P>{}) + static_cast<P>(s.first * s.channels);
+  if constexpr (IsPartial) is_wanted &= lanes < static_cast<P>(count);
+  const P elements = static_cast<P>((s.stop - s.first) * s.channels);
+  const Vector<P> spare = (lanes < elements ? lanes : Vector<P>{}) + static_cast<P>(s.first * s.channels);
   const Vector<P> offset = is_wanted ? place * static_cast<P>(s.channels) + channels : spare;
   const Vector<T> gradient = is_wanted ? load_lanes<IsPartial>(s.gradients + at, count) : Vector<T>{};
   __builtin_memcpy(found.offsets, &offset, sizeof offset);
@@ -56,19 +56,15 @@ static bool scatter_planes(const PlaceScatter<T>& s) {
   constexpr int kWidth = kLanes<T>;
   P numbers[kWidth];
   for (int lane = 0; lane < kWidth; ++lane) numbers[lane] = static_cast<P>(lane % s.channels);
-  Vector<P> first, is_nan{};
-  __builtin_memcpy(&first, numbers, sizeof first);
+  Vector<P> channel, is_nan{};
+  __builtin_memcpy(&channel, numbers, sizeof channel);
   const P step = static_cast<P>(kWidth % s.channels), channels = static_cast<P>(s.channels);
-  for (Index row = 0; row < s.rows; ++row) {
-    const Index start = row * s.row_pitch;
-    Vector<P> channel = first;
-    Index i = 0;
-    for (; i + kWidth <= s.count; i += kWidth) {
-      is_nan |= scatter_vector<T, Planes, false>(s, start + i, kWidth, channel);
-      channel += step;
-      channel = channel >= channels ? channel - channels : channel;
-    }
-    if (i < s.count) is_nan |= scatter_vector<T, Planes, true>(s, start + i, s.count - i, channel);
+  Index i = 0;
+  for (; i + kWidth <= s.count; i += kWidth) {
+    is_nan |= scatter_vector<T, Planes, false>(s, i, kWidth, channel);
+    channel += step;
+    channel = channel >= channels ? channel - channels : channel;
   }
+  if (i < s.count) is_nan |= scatter_vector<T, Planes, true>(s, i, s.count - i, channel);
   return any_lane<P>(is_nan) != 0;
 }

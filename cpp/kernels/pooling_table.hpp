@@ -157,18 +157,17 @@ struct ChannelGather {
   T* out;
 };
 
-// Gradients are added to the elements that places name: rows of `count` places, row_pitch apart, which run through the
-// channels of neighbouring positions from channel 0 on. Only positions [first, stop) are added to: the first `spares`
-// elements of these are no other thread's. `out` starts at position 0 and has fewer elements than 2^31; none is -0.
-// Several planes, plane_places and plane_elements apart, are worked off together.
+// Gradients are added to the elements that `count` places name, which run through the channels of neighbouring
+// positions from channel 0 on. Only positions [first, stop), at least one, are added to, which are no other thread's.
+// `out` starts at position 0 and has fewer elements than 2^31; none is -0. Several planes, plane_places and
+// plane_elements apart, are worked off together.
 constexpr int kScatteredPlanes = 4;
 template <class T>
 struct PlaceScatter {
-  Index rows, count, row_pitch;
-  Index channels;
+  Index count, channels;
   const T* gradients;
   const std::int32_t* places;
-  Index first, stop, spares;
+  Index first, stop;
   T* out;
   Index plane_places = 0, plane_elements = 0;
 };

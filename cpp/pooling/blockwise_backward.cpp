@@ -133,10 +133,10 @@ void scatter_block(const Block<T, std::int32_t>& block, const T* grad_output, co
 // The same of plain sums without NaN, by a kernel.
 template <class T>
 void add_block(const Block<T, std::int32_t>& block, const T* grad_output, const Band<T>& band) noexcept {
-  const Index inner = block.blocks.forward().inner, positions = band.positions.count;
+  const Index inner = block.blocks.forward().inner;
   pool_kernels<T>(*selected_kernels())
-      .scatter({1, block.blocks.windows().count * inner, 0, inner, grad_output + block.to, block.extras,
-                band.positions.first, band.positions.stop(), positions * inner, band.sums - band.first * inner});
+      .scatter({block.blocks.windows().count * inner, inner, grad_output + block.to, block.extras, band.positions.first,
+                band.positions.stop(), band.sums - band.first * inner});
 }
 
 template <class T>

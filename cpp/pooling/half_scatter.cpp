@@ -40,10 +40,9 @@ template <class T, class I>
 void scatter_halves(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                     int num_threads) {
   const Index full = geometry.input.elements(), pooled = geometry.output.elements();
-  const int threads = worker_count(num_threads, full, full / 2 + pooled);
-  const ScatterTasks tasks(geometry.input, geometry.output, threads, {kBandElements, kBandElements});
-  const int workers = static_cast<int>(std::min<Index>(threads, tasks.count()));
-  const IndexRuns<I> runs(geometry.output, indices, tasks, threads);
+  const int workers = worker_count(num_threads, full, full / 2 + pooled);
+  const ScatterTasks tasks(geometry.input, geometry.output, workers, {kBandElements, kBandElements});
+  const IndexRuns<I> runs(geometry.output, indices, tasks, workers);
   const std::size_t band = static_cast<std::size_t>(tasks.most_positions() * tasks.most_lanes()) * sizeof(float);
   const Workspace memory(workers, band);
   parallel_for(tasks.count(), workers, [&](Index task, int worker) {

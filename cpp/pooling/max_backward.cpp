@@ -31,9 +31,9 @@ Index scatter_cost(const PoolGeometry& geometry) {
 template <class T, class I, class Add, class AddWithNan>
 void scatter(const PoolGeometry& geometry, const I* indices, T* grad_input, int threads, Add&& add,
              AddWithNan&& add_with_nan) {
-  const ScatterTasks tasks(geometry.input, geometry.output, threads);
-  const IndexRuns<I> runs(geometry.output, indices, tasks, threads);
-  const int workers = worker_count(threads, tasks.count(), scatter_cost(geometry));
+  const int workers = worker_count(threads, geometry.input.elements(), scatter_cost(geometry));
+  const ScatterTasks tasks(geometry.input, geometry.output, workers);
+  const IndexRuns<I> runs(geometry.output, indices, tasks, workers);
   parallel_for(tasks.count(), workers, [&](Index task, int) {
     tasks.run(task, [&](const ScatterTask& part) {
       bool has_nan = false;
@@ -93,16 +93,14 @@ class KernelScatter {
 
   PlaceScatter<T> planes_from(Index plane) const noexcept {
     const Index from = plane * pooled_;
-    return {1,       pooled_, 0, 1, grad_output_ + from, indices_ + from, 0, full_, full_, grad_input_ + plane * full_,
-            pooled_, full_};
+    return {pooled_, 1, grad_output_ + from, indices_ + from, 0, full_, grad_input_ + plane * full_, pooled_, full_};
   }
 
+  // Parts have all channels: none is cut into blocks of them.
   bool add_run(const ScatterTask& part, const Range& run) const noexcept {
-    const Index from = part.pooled_offset + run.first * part.pitch, band = part.band_stop - part.band_first;
-    const bool is_flat = part.lanes == part.pitch;
-    return kernels_.scatter({is_flat ? 1 : run.count, is_flat ? run.count * part.pitch : part.lanes, part.pitch,
-                             part.pitch, grad_output_ + from, indices_ + from, part.band_first, part.band_stop,
-                             is_flat ? band * part.pitch : part.lanes, grad_input_ + part.full_offset});
+    const Index from = part.pooled_offset + run.first * part.pitch;
+    return kernels_.scatter({run.count * part.pitch, part.pitch, grad_output_ + from, indices_ + from, part.band_first,
+                             part.band_stop, grad_input_ + part.full_offset});
   }
 
   void add_with_nan(const ScatterTask& part, const Range& run) const noexcept {

@@ -1,8 +1,8 @@
 // Pooled elements and the places of the input they name by index: the frame of max-pool gradients and of unpooling.
 //
-// A task owns all positions of some (n, c) planes, or, where planes are few, a band of positions of one: it looks at
-// every pooled element and takes those that name a place of its own. So no two tasks write the same place, and every
-// place sees its elements in row-major order.
+// A task owns all positions of some planes (of a channel, or, channels last, of all), or, where planes are few, a band
+// of positions of one: it looks at every pooled element and takes those that name a place of its own. So no two tasks
+// write the same place, and every place sees its elements in row-major order.
 #pragma once
 
 #include <algorithm>
@@ -37,18 +37,15 @@ struct ScatterLimits {
 
 class ScatterTasks {
  public:
-  ScatterTasks(const Extents& full, const Extents& pooled, int threads, const ScatterLimits& limits = {})
+  // For as many threads as share the work in truth.
+  ScatterTasks(const Extents& full, const Extents& pooled, int workers, const ScatterLimits& limits = {})
       : full_(full), pooled_(pooled), is_first_(full.layout == Layout::channels_first) {
-    const Index wanted = threads > 1 ? 2 * static_cast<Index>(threads) : 1;
-    // Channels last, all of them, as they lie: a block takes two to four times as long an element. Where images are few
-    // and blocks are wide, there is less to lose than in bands, each of which may have to look at all indices.
     lanes_ = is_first_ ? 1 : std::min<Index>(full.channels, limits.lanes);
-    while (lanes_ >= 2 * kWideLanes && full.batch * lane_blocks() < wanted)
-      lanes_ = ceil_divide(ceil_divide(lanes_, 2), kLineLanes) * kLineLanes;
+    if (!limits.has_bands && workers > 1) split_lanes(2 * static_cast<Index>(workers));
     const Index whole_planes = std::max<Index>(full.batch * lane_blocks(), 1);
     if (limits.has_bands) {
       const Index fitting = std::max<Index>(limits.elements / lanes_, 1);
-      bands_ = std::max(std::min(ceil_divide(threads, whole_planes), full.plane()), ceil_divide(full.plane(), fitting));
+      bands_ = std::max(std::min(ceil_divide(workers, whole_planes), full.plane()), ceil_divide(full.plane(), fitting));
     }
     if (is_first_ && bands_ == 1) planes_ = std::clamp<Index>(kTaskElements / full.plane(), 1, whole_planes);
   }
@@ -75,6 +72,12 @@ class ScatterTasks {
  private:
   static constexpr Index kLineLanes = 16, kWideLanes = 64;  // floats of a cache line, which two tasks should not share
   static constexpr Index kTaskElements = 16 * 1024;
+
+  // Where bands cannot be had: a block takes two to four times as long an element as all channels, which lie together.
+  void split_lanes(Index wanted) noexcept {
+    while (lanes_ >= 2 * kWideLanes && full_.batch * lane_blocks() < wanted)
+      lanes_ = ceil_divide(ceil_divide(lanes_, 2), kLineLanes) * kLineLanes;
+  }
 
   Index lane_blocks() const noexcept { return ceil_divide(full_.channels, lanes_); }
 

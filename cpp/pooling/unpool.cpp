@@ -54,10 +54,10 @@ void gather_winners(const ScatterTask& part, Index pooled_plane, const T* full, 
 
 template <class T, class I>
 void max_unpool_forward(const UnpoolGeometry& geometry, const T* input, const I* indices, T* output, int num_threads) {
-  const int threads = num_threads > 0 ? num_threads : default_threads();
-  const ScatterTasks tasks(geometry.output, geometry.pooled, threads);
-  const IndexRuns<I> runs(geometry.pooled, indices, tasks, threads);
-  const int workers = worker_count(threads, tasks.count(), geometry.output.elements() / 4 + geometry.pooled.elements());
+  const int workers = worker_count(num_threads, geometry.output.elements(),
+                                   geometry.output.elements() / 4 + geometry.pooled.elements());
+  const ScatterTasks tasks(geometry.output, geometry.pooled, workers);
+  const IndexRuns<I> runs(geometry.pooled, indices, tasks, workers);
   parallel_for(tasks.count(), workers, [&](Index task, int) {
     tasks.run(task, [&](const ScatterTask& part) {
       zero_band(part, output);
@@ -77,8 +77,8 @@ void max_unpool_backward(const UnpoolGeometry& geometry, const T* grad_output, c
   ScatterLimits limits;
   limits.lanes = std::max(kMostBits / plane, kFewestLanes);
   limits.has_bands = false;
-  const ScatterTasks tasks(geometry.output, geometry.pooled, num_threads > 0 ? num_threads : default_threads(), limits);
-  const int workers = worker_count(num_threads, tasks.count(), 2 * geometry.pooled.elements());
+  const int workers = worker_count(num_threads, geometry.output.elements(), 2 * geometry.pooled.elements());
+  const ScatterTasks tasks(geometry.output, geometry.pooled, workers, limits);
   const Index bits = plane * tasks.most_lanes();
   const Workspace memory(workers, Bitmap::bytes(bits));
   parallel_for(tasks.count(), workers, [&](Index task, int worker) {
