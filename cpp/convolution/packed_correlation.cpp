@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "convolution/fetch_ahead.hpp"
 #include "convolution/job_list.hpp"
 #include "convolution/packed_weights.hpp"
 #include "convolution/panel.hpp"
@@ -73,7 +74,7 @@ Result<T> place_result(const Correlation& part, const ConvKernels<T>& kernels, c
 template <class T>
 void multiply_chunk(const Job& job, const ConvKernels<T>& kernels, const T* packed, const T* panel, const T* bias,
                     Index first_row, Index stop_row, Index first_depth, Index depth, Index pixels,
-                    const Result<T>& result) noexcept {
+                    const Result<T>& result, FetchAhead& ahead) noexcept {
   static constexpr T kZeros[kMostTileRows] = {};
   const Index whole_depth = job.part->depth();
   const Index tile_pixels = kernels.lanes * kernels.pixel_vectors;
@@ -81,12 +82,19 @@ void multiply_chunk(const Job& job, const ConvKernels<T>& kernels, const T* pack
     const Index vectors = ceil_divide(std::min(tile_pixels, pixels - pixel), kernels.lanes);
     for (Index row = first_row; row < stop_row; row += job.tiles.tile_rows) {
       const Index rows = job.tiles.rows_at(row);
+      ahead.next();
       const T* start = first_depth > 0 ? nullptr : bias == nullptr ? kZeros : bias + row;
       kernels.tile_from_weights[rows - 1][vectors - 1](
           packed + row * whole_depth + first_depth * rows, panel + pixel, kPanelPitch,
           result.rows + (row - first_row) * result.pitch + pixel, result.pitch, depth, start);
     }
   }
+}
+
+// Pointwise, channels first. Not where targets are much larger than the source: they are fetched, too.
+bool reads_far_runs(const Correlation& part) noexcept {
+  return part.taps.size() == 1 && part.source.axis_stride[2] == 1 && has_far_channels(part.source.channel_stride) &&
+         2 * part.step[2] * part.channels >= part.rows;
 }
 
 template <class T>
@@ -103,11 +111,20 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
   const T* group_bias = bias == nullptr ? nullptr : bias + group * part.rows;
   T* task_target = target + (group * part.rows + first_row) * part.target.channel_stride;
   const Result<T> result = place_result(part, kernels, targets, task_target, scratch);
-  for (Index first = 0; first < part.depth() && !is_interrupted(); first += kDepthChunk) {
-    const Index stop = std::min(first + kDepthChunk, part.depth());
+  const Index next = std::min(task % job.pixel_tasks + 1, job.pixel_tasks - 1), depth = part.depth();
+  const PixelBlock next_block(part, next, PixelBlock::Side::source);
+  const bool fetches = reads_far_runs(part);
+  const Index tiles = ceil_divide(block.pixels(), kernels.lanes * kernels.pixel_vectors) *
+                      ceil_divide(stop_row - first_row, job.tiles.tile_rows);
+  for (Index first = 0; first < depth && !is_interrupted(); first += kDepthChunk) {
+    const Index stop = std::min(first + kDepthChunk, depth), next_first = stop < depth ? stop : 0;
+    const auto fetch = [&](Index channel) {
+      fetch_panel(part, group_source, stop < depth ? block : next_block, next_first + channel);
+    };
+    FetchAhead ahead(fetches ? std::min(kDepthChunk, depth - next_first) : 0, tiles, fetch);
     pack_panel(part, kernels, group_source, block, first, stop, panel);
     multiply_chunk(job, kernels, group_packed, panel, group_bias, first_row, stop_row, first, stop - first,
-                   block.pixels(), result);
+                   block.pixels(), result, ahead);
   }
   if (result.rows != scratch) return;
   for (const Run& run : targets)

@@ -2,6 +2,7 @@
 // channel) meet grad_output as [pixel][output channel]; the sums over all pixels stay in one buffer per task.
 #include <algorithm>
 
+#include "convolution/fetch_ahead.hpp"
 #include "convolution/packed_correlation.hpp"
 #include "convolution/panel.hpp"
 #include "convolution/weight_sums.hpp"
@@ -51,7 +52,7 @@ void pack_grad_output(const Correlation& part, const ConvKernels<T>& kernels, co
 
 template <class T>
 void multiply_block(const ConvKernels<T>& kernels, const T* panel, Index rows, const T* packed, Index packed_pitch,
-                    Index channels, Index pixels, T* sums, Index pitch) noexcept {
+                    Index channels, Index pixels, T* sums, Index pitch, FetchAhead& ahead) noexcept {
   const Index tile_channels = kernels.lanes * kernels.channel_vectors;
   for (Index pixel = 0; pixel < pixels; pixel += kDepth) {
     const Index depth = std::min(kDepth, pixels - pixel);
@@ -59,12 +60,19 @@ void multiply_block(const ConvKernels<T>& kernels, const T* panel, Index rows, c
       const Index vectors = ceil_divide(std::min(tile_channels, channels - channel), kernels.lanes);
       for (Index row = 0; row < rows; row += kernels.gradient_rows) {
         const Index tile_rows = std::min<Index>(kernels.gradient_rows, rows - row);
+        ahead.next();
         kernels.tile_from_block[tile_rows - 1][vectors - 1](panel + row * kPanelPitch + pixel,
                                                             packed + pixel * packed_pitch + channel, packed_pitch,
                                                             sums + row * pitch + channel, pitch, depth, nullptr);
       }
     }
   }
+}
+
+template <class T>
+Index tile_calls(const ConvKernels<T>& kernels, Index rows, Index channels, Index pixels) noexcept {
+  return ceil_divide(pixels, kDepth) * ceil_divide(channels, kernels.lanes * kernels.channel_vectors) *
+         ceil_divide(rows, kernels.gradient_rows);
 }
 
 template <class T>
@@ -99,14 +107,28 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
 
   const T* group_source = source + group * part.channels * part.source.channel_stride;
   const T* group_grad = grad_output + (group * part.rows + channel) * part.target.channel_stride;
+  const Index panel_runs =
+      part.taps.size() == 1 && part.source.axis_stride[2] == 1 && has_far_channels(part.source.channel_stride) ? rows
+                                                                                                               : 0;
+  const Index target_runs =
+      part.target.axis_stride[2] == 1 && has_far_channels(part.target.channel_stride) ? channels : 0;
   const Index stop_block = std::min((slice + 1) * cut.blocks_per_slice, pixel_blocks(part));
   for (Index index = slice * cut.blocks_per_slice; index < stop_block && !is_interrupted(); ++index) {
     const PixelBlock block(part, index, PixelBlock::Side::source);
+    const Index next = std::min(index + 1, stop_block - 1);
+    const PixelBlock next_source(part, next, PixelBlock::Side::source);
+    const PixelBlock next_target(part, next, PixelBlock::Side::target);
+    const auto fetch = [&](Index channel) {
+      if (channel < panel_runs) return fetch_panel(part, group_source, next_source, row + channel);
+      for (const Run& run : next_target)
+        fetch_run(run_target(part, group_grad, run) + (channel - panel_runs) * part.target.channel_stride, run.count);
+    };
+    FetchAhead ahead(panel_runs + target_runs, tile_calls(kernels, rows, padded_channels, block.pixels()), fetch);
     pack_panel(part, kernels, group_source, block, row, row + rows, scratch.panel);
     pack_grad_output(part, kernels, group_grad, PixelBlock(part, index, PixelBlock::Side::target), channels,
                      packed_pitch, scratch.packed);
     multiply_block(kernels, scratch.panel, rows, scratch.packed, packed_pitch, padded_channels, block.pixels(),
-                   task_sums, pitch);
+                   task_sums, pitch, ahead);
   }
 }
 

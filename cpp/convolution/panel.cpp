@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "convolution/fetch_ahead.hpp"
+
 namespace convpool {
 
 namespace {
@@ -99,9 +101,24 @@ void pack_panel(const Correlation& part, const ConvKernels<T>& kernels, const T*
   }
 }
 
+template <class T>
+void fetch_panel(const Correlation& part, const T* source, const PixelBlock& block, Index channel) noexcept {
+  const Tap& tap = part.taps.front();
+  source += channel * part.source.channel_stride;
+  for (const Run& run : block) {
+    Index offset;
+    const Index start = run.position[2] * part.step[2] + tap.offset[2];
+    const Index first = std::max<Index>(start, 0);
+    const Index stop = std::min(start + (run.count - 1) * part.step[2] + 1, part.source.extent[2]);
+    if (first < stop && source_row(part, run, tap, offset)) fetch_run(source + offset + first, stop - first);
+  }
+}
+
 template void pack_panel(const Correlation&, const ConvKernels<float>&, const float*, const PixelBlock&, Index, Index,
                          float*) noexcept;
 template void pack_panel(const Correlation&, const ConvKernels<double>&, const double*, const PixelBlock&, Index, Index,
                          double*) noexcept;
+template void fetch_panel(const Correlation&, const float*, const PixelBlock&, Index) noexcept;
+template void fetch_panel(const Correlation&, const double*, const PixelBlock&, Index) noexcept;
 
 }  // namespace convpool

@@ -40,6 +40,10 @@ template <class T>
 void pack_panel(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const PixelBlock& block,
                 Index first, Index stop, T* panel) noexcept;
 
+// What one channel of a block is packed from, fetched. Of correlations of one tap; of more it is in a cache by then.
+template <class T>
+void fetch_panel(const Correlation& part, const T* source, const PixelBlock& block, Index channel) noexcept;
+
 // Address of a run's first pixel in the target, at row (channel) 0 of the group.
 template <class T>
 T* run_target(const Correlation& part, T* target, const Run& run) noexcept {

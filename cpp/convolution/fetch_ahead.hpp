@@ -1,0 +1,44 @@
+// What the next panel or stage is copied from, fetched into the second-level cache while products of this one are
+// summed. Channels first, a copy reads a short run from each of many planes, which no processor sees coming.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/elements.hpp"
+
+namespace convpool {
+
+// Whether channels so many elements apart lie on lines of their own, so that copies read short runs of each.
+constexpr bool has_far_channels(Index channel_stride) noexcept { return channel_stride >= 128; }
+
+// The barrier: a compiler takes a function that does nothing but fetch for one without effect, and drops its calls.
+template <class T>
+void fetch_run(const T* first, Index length) noexcept {
+  constexpr std::uintptr_t kLineBytes = 64;
+  asm volatile("" : : : "memory");
+  const auto begin = reinterpret_cast<std::uintptr_t>(first), stop = reinterpret_cast<std::uintptr_t>(first + length);
+  for (std::uintptr_t line = begin & ~(kLineBytes - 1); line < stop; line += kLineBytes)
+    __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 2);
+}
+
+// fetch(0), fetch(1), ... fetch(count - 1), spread evenly over so many calls of next(). `fetch` must outlive this.
+class FetchAhead {
+ public:
+  template <class Fetch>
+  FetchAhead(Index count, Index calls, const Fetch& fetch) noexcept
+      : count_(count), calls_(std::max<Index>(calls, 1)), context_(&fetch),
+        fetch_([](const void* context, Index index) { (*static_cast<const Fetch*>(context))(index); }) {}
+
+  void next() noexcept {
+    const Index stop = std::min(++call_ * count_ / calls_, count_);
+    for (; fetched_ < stop; ++fetched_) fetch_(context_, fetched_);
+  }
+
+ private:
+  Index count_, calls_, call_ = 0, fetched_ = 0;
+  const void* context_;
+  void (*fetch_)(const void* context, Index index);
+};
+
+}  // namespace convpool
