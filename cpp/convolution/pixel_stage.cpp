@@ -110,41 +110,55 @@ std::vector<Segment> PixelStage::segments(const Correlation& part, Index channel
   return segments;
 }
 
+PixelStage::SourceRows PixelStage::source_rows(const Correlation& part, const PixelBox& box) const noexcept {
+  SourceRows rows;
+  for (int axis = 0; axis < kAxes; ++axis) rows.first[axis] = box.first[axis] * part.step[axis] + least_[axis];
+  const Index step = source_step_[2], first = rows.first[2], extent = part.source.extent[2];
+  rows.count = box.images * extent_[0] * extent_[1];
+  rows.begin = std::min(extent_[2], first >= 0 ? 0 : ceil_divide(-first, step));
+  rows.stop = std::clamp(first < extent ? ceil_divide(extent - first, step) : 0, rows.begin, extent_[2]);
+  return rows;
+}
+
+bool PixelStage::locate_row(const Correlation& part, const PixelBox& box, const SourceRows& rows, Index row,
+                            Index& offset) const noexcept {
+  const Grid& grid = part.source;
+  const Index y = rows.first[1] + row % extent_[1] * source_step_[1];
+  const Index z = rows.first[0] + row / extent_[1] % extent_[0] * source_step_[0];
+  if (z < 0 || z >= grid.extent[0] || y < 0 || y >= grid.extent[1] || rows.begin == rows.stop) return false;
+  offset = (box.image + row / extent_[1] / extent_[0]) * grid.batch_stride + z * grid.axis_stride[0] +
+           y * grid.axis_stride[1] + (rows.first[2] + rows.begin * source_step_[2]) * grid.axis_stride[2];
+  return true;
+}
+
+// Channels first, a vector of channels is copied from all rows before the next one: so many planes are read as streams.
 template <class T>
 void PixelStage::fill(const Correlation& part, const ConvKernels<T>& kernels, const T* source, Index channels,
                       const PixelBox& box, T* stage) const noexcept {
   if (is_in_place_) return;
   const Grid& grid = part.source;
-  Index first[kAxes], count[kAxes];
-  for (int axis = 0; axis < kAxes; ++axis) {
-    first[axis] = box.first[axis] * part.step[axis] + least_[axis];
-    count[axis] = extent_[axis];
-  }
-  // Columns [begin, stop) of a row lie inside the source.
-  const Index x_step = source_step_[2];
-  const Index begin = std::min(count[2], first[2] >= 0 ? 0 : ceil_divide(-first[2], x_step));
-  const Index stop =
-      std::clamp(first[2] < grid.extent[2] ? ceil_divide(grid.extent[2] - first[2], x_step) : 0, begin, count[2]);
-  const bool is_one_run =
-      grid.channel_stride == 1 && grid.axis_stride[2] * x_step == channels && axis_pitch_[2] == channels;
-  for (Index row = 0; row < box.images * count[0] * count[1]; ++row) {
-    const Index y = first[1] + row % count[1] * source_step_[1];
-    const Index z = first[0] + row / count[1] % count[0] * source_step_[0];
+  const SourceRows rows = source_rows(part, box);
+  const Index columns = rows.stop - rows.begin, pitch = axis_pitch_[2],
+              x_stride = grid.axis_stride[2] * source_step_[2];
+  const bool is_one_run = grid.channel_stride == 1 && x_stride == channels && pitch == channels;
+  Index offset;
+  for (Index row = 0; row < rows.count; ++row) {
     T* target = stage + row * axis_pitch_[1];
-    if (z < 0 || z >= grid.extent[0] || y < 0 || y >= grid.extent[1] || begin == stop) {
+    if (!locate_row(part, box, rows, row, offset)) {
       std::fill(target, target + axis_pitch_[1], T{0});
       continue;
     }
-    std::fill(target, target + begin * axis_pitch_[2], T{0});
-    std::fill(target + stop * axis_pitch_[2], target + axis_pitch_[1], T{0});
-    const T* from = source + (box.image + row / count[1] / count[0]) * grid.batch_stride + z * grid.axis_stride[0] +
-                    y * grid.axis_stride[1] + (first[2] + begin * x_step) * grid.axis_stride[2];
-    target += begin * axis_pitch_[2];
-    if (is_one_run) {
-      kernels.move_block(1, (stop - begin) * channels, from, 0, 1, target, 0, 1);
-    } else {
-      kernels.move_block(stop - begin, channels, from, grid.axis_stride[2] * x_step, grid.channel_stride, target,
-                         axis_pitch_[2], 1);
+    std::fill(target, target + rows.begin * pitch, T{0});
+    std::fill(target + rows.stop * pitch, target + axis_pitch_[1], T{0});
+  }
+  for (Index channel = 0, stop = 0; channel < channels; channel = stop) {
+    stop = grid.channel_stride > 1 && channels - channel >= 2 * kernels.lanes ? channel + kernels.lanes : channels;
+    for (Index row = 0; row < rows.count; ++row) {
+      if (!locate_row(part, box, rows, row, offset)) continue;
+      const T* from = source + offset + channel * grid.channel_stride;
+      T* target = stage + row * axis_pitch_[1] + rows.begin * pitch + channel;
+      if (is_one_run) kernels.move_block(1, columns * channels, from, 0, 1, target, 0, 1);
+      else kernels.move_block(columns, stop - channel, from, x_stride, grid.channel_stride, target, pitch, 1);
     }
   }
 }

@@ -73,7 +73,18 @@ class PixelStage {
               PixelOrder order = PixelOrder::by_image) const noexcept;
 
  private:
+  // The source rows of a box. Columns [begin, stop) of each lie inside the source, if the row does.
+  struct SourceRows {
+    Index count;  // of all images
+    Index first[kAxes];
+    Index begin, stop;
+  };
+
   Index tap_offset(const Tap& tap) const noexcept;
+  SourceRows source_rows(const Correlation& part, const PixelBox& box) const noexcept;
+  // Where column `begin` of a row lies in the source; false where all of it is padding.
+  bool locate_row(const Correlation& part, const PixelBox& box, const SourceRows& rows, Index row,
+                  Index& offset) const noexcept;
 
   Index first_tap_, stop_tap_;
   bool is_in_place_;
