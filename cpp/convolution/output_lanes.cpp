@@ -69,15 +69,19 @@ Index pixels_at_once(const Call<T>& call, Index columns) noexcept {
   return best;
 }
 
-// One target row of a block, pixels `pitch` apart; the last pixels of a row may overlap those before them.
+// One target row of a block. Tiles of a pixel less make up for what a whole number of tiles would compute twice; where
+// there is no such kernel, the last pixels overlap those before them.
 template <class T>
 void run_row(const Call<T>& call, OutputLanes<T> tile, Index columns, Index at_once, const T* source,
              T* target) noexcept {
   const OutputLaneCut& cut = call.cut;
-  const auto kernel = call.kernels.output_lane.taps[cut.vectors - 1][at_once - 1][tile.step == 1];
+  const auto& kernels = call.kernels.output_lane.taps[cut.vectors - 1];
+  const Index left_over = ceil_divide(columns, at_once) * at_once - columns;
+  const bool has_short = at_once > 1 && kernels[at_once - 2][0] != nullptr && left_over <= columns / at_once;
+  const Index first_short = has_short ? columns - left_over * (at_once - 1) : columns;
   const T* weights = tile.weights;
-  for (Index x = 0; x < columns; x += at_once) {
-    const Index pixel = std::min(x, columns - at_once);
+  for (Index x = 0; x < columns;) {
+    const Index pixels = at_once - (x >= first_short), pixel = std::min(x, columns - pixels);
     tile.source = source + pixel * tile.step;
     tile.target = target + pixel * tile.target_pitch;
     tile.is_added = false;
@@ -85,9 +89,10 @@ void run_row(const Call<T>& call, OutputLanes<T> tile, Index columns, Index at_o
       tile.weights = weights + entry * cut.width;
       tile.offsets = cut.offsets.data() + entry;
       tile.depth = std::min(kDepthChunk, cut.depth() - entry);
-      kernel(tile);
+      kernels[pixels - 1][tile.step == 1](tile);
       tile.is_added = true;
     }
+    x = pixel + pixels;
   }
 }
 
