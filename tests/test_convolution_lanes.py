@@ -71,13 +71,14 @@ def test_gradients_between_windows(isa, kernel, width):
     np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize("plane", [(64, 64), (4096,)], ids=["rows", "one row"])
 @pytest.mark.parametrize(("group", "stride"), [(1, 1), (1, 2), (4, 1)])
-def test_arrays_beyond_the_caches(isa, group, stride):
+def test_arrays_beyond_the_caches(isa, plane, group, stride):
     """There what comes next is fetched: 18 MB and more together give what the images give alone."""
     if isa == "reference":
         pytest.skip("too slow, and fetches nothing")
-    x = integers((7, 64, 64, 128)).astype(np.float32)
-    w = integers((3, 3, group, 128)).astype(np.float32)
+    x = integers((7, *plane, 128)).astype(np.float32)
+    w = integers((*(3 for _ in plane), group, 128)).astype(np.float32)
     window = {"stride": stride, "padding": 1, "groups": 128 // group, "layout": "channels_last"}
     output = conv(x, w, **window)
     assert x.nbytes + output.nbytes > 16 << 20 > (x.nbytes + output.nbytes) // 7

@@ -1,5 +1,6 @@
-// What the next panel or stage is copied from, fetched into the second-level cache while products of this one are
-// summed. Channels first, a copy reads a short run from each of many planes, which no processor sees coming.
+// What is needed next, fetched into the second-level cache while products of what is there are summed: copies that read
+// a short run from each of many planes, and windows that read a run of channels from each of many pixels, are nothing
+// that processors see coming.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +21,13 @@ void fetch_run(const T* first, Index length) noexcept {
   const auto begin = reinterpret_cast<std::uintptr_t>(first), stop = reinterpret_cast<std::uintptr_t>(first + length);
   for (std::uintptr_t line = begin & ~(kLineBytes - 1); line < stop; line += kLineBytes)
     __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 2);
+}
+
+// The first `channels` of pixels that lie `pitch` apart.
+template <class T>
+void fetch_pixels(const T* first, Index pixels, Index pitch, Index channels) noexcept {
+  if (pitch == channels) return fetch_run(first, pixels * pitch);
+  for (Index pixel = 0; pixel < pixels; ++pixel) fetch_run(first + pixel * pitch, channels);
 }
 
 // fetch(0), fetch(1), ... fetch(count - 1), spread evenly over so many calls of next(). `fetch` must outlive this.

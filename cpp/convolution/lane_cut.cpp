@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/caches.hpp"
+#include "runtime/parallel.hpp"
 
 namespace convpool {
 
@@ -25,9 +26,10 @@ LaneTarget::LaneTarget(const std::vector<Correlation>& parts)
 
 LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target_pixels, Index lanes,
                  std::size_t element_bytes)
-    : is_side_by_side(!part.is_channels_last()) {
+    : is_side_by_side(!part.is_channels_last()),
+      is_far(!is_side_by_side && are_far(part.elements() * static_cast<Index>(element_bytes))) {
   constexpr Index kMostTableBytes = 256 << 10, kMostRowBytes = 256 << 10, kMostBlockBytes = 512 << 10;
-  constexpr Index kMostRows = 8, kMostColumns = 512;
+  constexpr Index kMostRows = 8, kMostFarRows = 28, kMostColumns = 512;
   const Index element = static_cast<Index>(element_bytes);
   std::copy(part.target.extent, part.target.extent + kAxes, count);
   const auto reads = [&] { return window.reads({{0, 0, 0}, {count[0], count[1], count[2]}}).pixels(); };
@@ -39,7 +41,10 @@ LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target
   count[2] = std::min(count[2], kMostColumns);
   if (!is_side_by_side) {
     count[0] = 1;
-    count[1] = std::min(count[1], kMostRows);
+    // The first rows of a box are not fetched, so there are as many as leave enough boxes for the threads.
+    const Index images = std::max<Index>(part.batch, 1),
+                even = ceil_divide(count[1], ceil_divide(kWantedTasks, images));
+    count[1] = std::min(count[1], is_far ? std::clamp(even, kMostRows, kMostFarRows) : kMostRows);
   }
   for (const auto [axis, least] : {std::array<Index, 2>{0, 1}, {1, 4}, {2, 64}, {1, 1}})
     while (count[axis] > least && is_large()) count[axis] = ceil_divide(count[axis], 2);
@@ -51,7 +56,6 @@ LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target
     channels = ceil_divide(ceil_divide(all, ceil_divide(all, wanted)), lanes) * lanes;
   }
   channels = std::min(all, channels);
-  is_far = !is_side_by_side && are_far(part.elements() * element);
   channel_blocks = ceil_divide(all, channels);
   for (int axis = 0; axis < kAxes; ++axis) boxes[axis] = ceil_divide(part.target.extent[axis], count[axis]);
 }

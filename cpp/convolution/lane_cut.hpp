@@ -21,16 +21,30 @@ struct LaneTarget {
 };
 
 struct LaneCut {
-  Index channels, channel_blocks;
-  Index count[kAxes], boxes[kAxes];  // of the first part, the largest
   bool is_side_by_side;
   bool is_far;  // pixels lie beyond the caches, and are fetched ahead
+  Index channels, channel_blocks;
+  Index count[kAxes], boxes[kAxes];  // of the first part, the largest
 
   LaneCut(const Correlation& part, const LaneWindow& window, Index target_pixels, Index lanes,
           std::size_t element_bytes);
   Index boxes_of_image() const noexcept { return boxes[0] * boxes[1] * boxes[2]; }
   // Of any part; it may be empty.
   LaneBox box(const Correlation& part, Index index) const noexcept;
+};
+
+// What is fetched while pixels [x, x + count) of row y of a box are worked on: as many below them, or, in a box of one
+// row, further on in it.
+struct PixelsAhead {
+  Index y, x;
+  bool exist;
+
+  PixelsAhead(const LaneBox& box, Index row, Index first, Index count) noexcept
+      : y(box.count[1] > 1 ? row + 1 : row), x(box.count[1] > 1 ? first : first + kTilesAhead * count),
+        exist(y < box.count[1] && x + count <= box.count[2]) {}
+
+ private:
+  static constexpr Index kTilesAhead = 2;
 };
 
 // The part of a box that exists.

@@ -2,6 +2,7 @@
 // sums, in chunks of a band, and the slices are added in order.
 #include <algorithm>
 
+#include "convolution/fetch_ahead.hpp"
 #include "convolution/lane_cut.hpp"
 #include "convolution/lane_weights.hpp"
 #include "convolution/lanes.hpp"
@@ -14,7 +15,7 @@ namespace convpool {
 namespace {
 
 constexpr Index kMostPartials = 1 << 21;  // elements of all slices
-constexpr Index kRowsBetween = 8;         // questions whether to go on: large kernels take long
+constexpr Index kBandRows = 8;            // summed before they are added to the slice
 
 struct Job {
   const Correlation* part;
@@ -56,14 +57,16 @@ struct Scratch {
   }
 };
 
-// sums += the products of the pixels of a row. No pixel may be counted twice.
-template <class T>
+// sums += the products of the pixels of a row. No pixel may be counted twice. fetch(first pixel, pixels) is called
+// before each tile where arrays lie beyond the caches.
+template <class T, class Fetch>
 void add_row(const Job& job, const ConvKernels<T>& kernels, LaneProducts<T>& products, const T* gradients,
-             Index columns, T* sums) noexcept {
+             Index columns, T* sums, Fetch&& fetch) noexcept {
   for (Index x = 0; x < columns; x += products.pixels) {
     const Index left = columns - x, at_once = left >= 7 ? 7 : left >= 4 ? 4 : 1;
-    products.pixels = left / at_once * at_once;
+    products.pixels = job.cut.is_far ? at_once : left / at_once * at_once;
     products.gradients = gradients + x * products.gradient_pitch;
+    if (job.cut.is_far) fetch(x, products.pixels);
     for (const TapRun& run : job.window.runs()) {
       products.first_column = x * products.step + run.column;
       products.sums = sums + run.packed * products.sum_pitch;
@@ -73,10 +76,10 @@ void add_row(const Job& job, const ConvKernels<T>& kernels, LaneProducts<T>& pro
   }
 }
 
-// sums += the products of one box of one image.
+// target += the products of one box of one image, in bands of rows.
 template <class T>
 void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* grad_output, Index index,
-             Index channels, Scratch<T>& scratch) noexcept {
+             Index channels, Scratch<T>& scratch, T* target) noexcept {
   const Correlation& part = *job.part;
   const Grid &from = part.source, &to = part.target;
   const LaneBox box = job.cut.box(part, index), read = job.window.reads(box);
@@ -100,13 +103,24 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
   products.gradient_pitch = gradients.stride[2];
   products.sum_pitch = job.cut.channels;
   products.group = part.rows;
-  products.is_far = job.cut.is_far;
-  for (Index z = 0; z < box.count[0]; ++z)
-    for (Index y = 0; y < box.count[1]; ++y) {
-      if (y % kRowsBetween == 0 && is_interrupted()) return;
+  const auto add_rows = [&](Index z, Index first, Index stop) {
+    for (Index y = first; y < stop; ++y) {
       job.window.pick_rows(scratch.table, read, z, y, scratch.rows);
       const T* row = gradients.at(box.first[0] + z, box.first[1] + y, box.first[2]);
-      add_row(job, kernels, products, row, box.count[2], scratch.sums);
+      add_row(job, kernels, products, row, box.count[2], scratch.sums, [&](Index x, Index count) {
+        const PixelsAhead ahead(box, y, x, count);
+        if (!ahead.exist) return;
+        job.window.fetch_new(scratch.table, read, z, ahead.y, ahead.x, count, channels);
+        fetch_pixels(row + (ahead.y - y) * gradients.stride[1] + ahead.x * gradients.stride[2], count,
+                     gradients.stride[2], channels);
+      });
+    }
+  };
+  for (Index z = 0; z < box.count[0]; ++z)
+    for (Index y = 0; y < box.count[1] && !is_interrupted(); y += kBandRows) {
+      std::fill_n(scratch.sums, job.block_elements(), T{0});
+      add_rows(z, y, std::min(y + kBandRows, box.count[1]));
+      kernels.add_rows(scratch.sums, 1, job.block_elements(), target);
     }
 }
 
@@ -121,13 +135,11 @@ void add_slice(const Job& job, const ConvKernels<T>& kernels, const T* source, c
   std::fill_n(target, elements, T{0});
   const Index stop = std::min((slice + 1) * job.boxes_per_slice, job.boxes());
   for (Index box = slice * job.boxes_per_slice; box < stop && !is_interrupted(); ++box) {
-    std::fill_n(scratch.sums, elements, T{0});
     const Index batch = box / job.cut.boxes_of_image();
     const Grid &from = job.part->source, &to = job.part->target;
     add_box(job, kernels, source + batch * from.batch_stride + channel * from.channel_stride,
             grad_output + batch * to.batch_stride + channel * to.channel_stride, box % job.cut.boxes_of_image(),
-            channels, scratch);
-    kernels.add_rows(scratch.sums, 1, elements, target);
+            channels, scratch, target);
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "convolution/fetch_ahead.hpp"
+
 namespace convpool {
 
 namespace {
@@ -88,14 +90,25 @@ void LaneWindow::fill_table(const Index (&extent)[kAxes], const LanePixels<const
 template <class T>
 void LaneWindow::pick_rows(const T* const* table, const LaneBox& read, Index z, Index y,
                            const T* const** rows) const noexcept {
-  for (const RowOffset& offset : row_offsets_)
-    *rows++ = table + ((z * step_[0] + offset.z) * read.count[1] + y * step_[1] + offset.y) * read.count[2];
+  for (const RowOffset& offset : row_offsets_) *rows++ = table + table_row(offset, read, z, y);
 }
 
-#define CONVPOOL_LANE_WINDOW(T)                                                                                     \
-  template void LaneWindow::fill_table(const Index(&)[kAxes], const LanePixels<const T>&, const T*, const LaneBox&, \
-                                       const T**) const noexcept;                                                   \
-  template void LaneWindow::pick_rows(const T* const*, const LaneBox&, Index, Index, const T* const**) const noexcept
+template <class T>
+void LaneWindow::fetch_new(const T* const* table, const LaneBox& read, Index z, Index y, Index first_pixel,
+                           Index pixels, Index channels) const noexcept {
+  const Index first = first_pixel * step_[2], stop = std::min(first + pixels * step_[2], read.count[2]);
+  for (std::size_t row = row_offsets_.size() - static_cast<std::size_t>(std::min(step_[1], rows()));
+       row < row_offsets_.size(); ++row) {
+    const T* const* columns = table + table_row(row_offsets_[row], read, z, y);
+    for (Index column = first; column < stop; ++column) fetch_run(columns[column], channels);
+  }
+}
+
+#define CONVPOOL_LANE_WINDOW(T)                                                                                        \
+  template void LaneWindow::fill_table(const Index(&)[kAxes], const LanePixels<const T>&, const T*, const LaneBox&,    \
+                                       const T**) const noexcept;                                                      \
+  template void LaneWindow::pick_rows(const T* const*, const LaneBox&, Index, Index, const T* const**) const noexcept; \
+  template void LaneWindow::fetch_new(const T* const*, const LaneBox&, Index, Index, Index, Index, Index) const noexcept
 CONVPOOL_LANE_WINDOW(float);
 CONVPOOL_LANE_WINDOW(double);
 #undef CONVPOOL_LANE_WINDOW

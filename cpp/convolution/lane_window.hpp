@@ -53,6 +53,10 @@ class LaneWindow {
   // The table rows that a target row, counted from the first of the box, reads.
   template <class T>
   void pick_rows(const T* const* table, const LaneBox& read, Index z, Index y, const T* const** rows) const noexcept;
+  // Fetches `channels` of what some pixels of a target row read and those of the row before do not.
+  template <class T>
+  void fetch_new(const T* const* table, const LaneBox& read, Index z, Index y, Index first_pixel, Index pixels,
+                 Index channels) const noexcept;
 
  private:
   void make_runs(const Correlation& part, const std::vector<Tap>& taps, Index row_taps);
@@ -60,6 +64,10 @@ class LaneWindow {
   struct RowOffset {
     Index z, y;  // from the least
   };
+  // Where a row of taps begins in the table.
+  Index table_row(const RowOffset& offset, const LaneBox& read, Index z, Index y) const noexcept {
+    return ((z * step_[0] + offset.z) * read.count[1] + y * step_[1] + offset.y) * read.count[2];
+  }
   std::vector<RowOffset> row_offsets_;
   std::vector<TapRun> runs_;
   std::vector<Index> weight_offsets_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "convolution/fetch_ahead.hpp"
 #include "convolution/lane_cut.hpp"
 #include "convolution/lane_weights.hpp"
 #include "convolution/packed_weights.hpp"
@@ -106,24 +107,30 @@ void run_pixels(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T>& taps
 }
 
 // Target rows of a box whose table is filled. Where one kernel takes all taps, it takes a whole row of pixels; else
-// what it adds up stays in the first-level cache.
+// what it adds up stays in the first-level cache. Beyond the caches, each tile fetches what another one needs.
 template <class T>
-void run_rows(const Job& job, const ConvKernels<T>& kernels, LaneTaps<T>& taps, const LaneBox& box,
-              const LanePixels<T>& target, const Index (&place)[kAxes], const Scratch<T>& scratch, const LaneBox& read,
-              const T* packed, const Index (&step)[2]) noexcept {
+void run_rows(const Call<T>& call, const Job& job, LaneTaps<T>& taps, const LaneBox& box, const LanePixels<T>& target,
+              const Index (&place)[kAxes], const Scratch<T>& scratch, const LaneBox& read, const T* packed) noexcept {
   const Index columns = box.count[2], at_once = columns >= 7 ? 7 : columns >= 4 ? 4 : 1;
+  const Index z_step = call.target.step(*job.part, 0), y_step = call.target.step(*job.part, 1);
   const LaneWindow& window = job.window;
   const bool is_one_kernel =
       window.runs().size() == 1 && window.rows() <= kDepthChunk / (window.runs().front().taps * taps.group);
-  taps.pixels = is_one_kernel ? columns : at_once;
+  taps.pixels = is_one_kernel && !call.cut.is_far ? columns : at_once;
   for (Index z = 0; z < box.count[0]; ++z)
     for (Index y = 0; y < box.count[1]; ++y) {
       window.pick_rows(scratch.table, read, z, y, scratch.rows);
-      T* row = target.at(place[0] + z * step[0], place[1] + y * step[1], place[2]);
+      T* row = target.at(place[0] + z * z_step, place[1] + y * y_step, place[2]);
       for (Index x = 0; x < columns; x += taps.pixels) {
         const Index pixel = std::min(x, columns - taps.pixels);
         taps.target = row + pixel * taps.target_pitch;
-        run_pixels(job, kernels, taps, scratch.rows, pixel * taps.step, at_once, packed);
+        const PixelsAhead ahead(box, y, pixel, taps.pixels);
+        if (call.cut.is_far && ahead.exist) {
+          window.fetch_new(scratch.table, read, z, ahead.y, ahead.x, taps.pixels, taps.channels);
+          fetch_pixels(row + (ahead.y - y) * y_step * target.stride[1] + ahead.x * taps.target_pitch, taps.pixels,
+                       taps.target_pitch, taps.channels);
+        }
+        run_pixels(job, call.kernels, taps, scratch.rows, pixel * taps.step, at_once, packed);
       }
     }
 }
@@ -140,11 +147,9 @@ void run_box(const Call<T>& call, const Job& job, const LaneBox& box, const Lane
   taps.step = part.step[2];
   taps.weight_pitch = job.channels();
   taps.group = part.rows;
-  taps.is_far = call.cut.is_far;
   taps.bias = call.bias == nullptr ? nullptr : call.bias + channel;
   taps.target_pitch = call.target.step(part, 2) * target.stride[2];
-  run_rows(job, call.kernels, taps, box, target, place.first, scratch, read, call.packed + job.packed_offset + channel,
-           {call.target.step(part, 0), call.target.step(part, 1)});
+  run_rows(call, job, taps, box, target, place.first, scratch, read, call.packed + job.packed_offset + channel);
 }
 
 // Where the boxes at a place of an image lie. Images and blocks of channels follow each other there.

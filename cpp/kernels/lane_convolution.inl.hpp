@@ -41,26 +41,6 @@ static inline __attribute__((always_inline)) LaneIndices<T> group_starts(Index g
   return lanes;
 }
 
-// At unit step, what the next pixels read and these do not is fetched while these are worked on: channels of
-// neighbouring pixels are no pattern that processors fetch ahead by themselves.
-template <int Pixels, class T>
-static inline __attribute__((always_inline)) void fetch_pixels(T* pixels, Index pitch) {
-#pragma GCC unroll 8
-  for (int pixel = 0; pixel < Pixels; ++pixel) __builtin_prefetch(pixels + pixel * pitch, 0, 3);
-}
-
-// Of the last row of taps: the row of targets before has read the others.
-template <int Taps, int Step, int Pixels, class Window>
-static inline __attribute__((always_inline)) void fetch_columns(const Window& window, Index row, Index first,
-                                                                Index channel) {
-  if (!window.is_far || row + 1 < window.rows || first + 2 * Pixels > window.pixels) return;
-  const Index step = Taps == 1 ? window.step : 1;
-  const auto* columns =
-      window.columns[row] + window.first_column + first * window.step + kLaneColumns<Taps, Step, Pixels> * step;
-#pragma GCC unroll 8
-  for (int i = 0; i < Pixels; ++i) __builtin_prefetch(columns[i * step] + channel, 0, 3);
-}
-
 template <class T, int Taps, int Step, int Pixels, bool IsGrouped, class Part>
 static inline __attribute__((always_inline)) void lane_taps_of(const LaneTaps<T>& window, Index first, Index channel,
                                                                LaneIndices<T> lanes, Part part) {
@@ -71,7 +51,6 @@ static inline __attribute__((always_inline)) void lane_taps_of(const LaneTaps<T>
   for (int pixel = 0; pixel < Pixels; ++pixel) sum[pixel] = Vector<T>{};
   const T* weights = window.weights + channel;
   for (Index row = 0; row < window.rows; ++row) {
-    if constexpr (Step == 1) fetch_columns<Taps, Step, Pixels>(window, row, first, channel);
     const T* const* columns = window.columns[row] + window.first_column + first * window.step;
     LaneIndices<T> met = lanes;
     for (Index member = 0; member < (IsGrouped ? window.group : 1); ++member, met += 1) {
@@ -95,7 +74,6 @@ static inline __attribute__((always_inline)) void lane_taps_of(const LaneTaps<T>
 #pragma GCC unroll 8
   for (int pixel = 0; pixel < Pixels; ++pixel, target += window.target_pitch)
     part.store(target, (window.is_added ? part.load(target) : bias) + sum[pixel]);
-  if (Step == 1 && window.is_far) fetch_pixels<Pixels>(target, window.target_pitch);
 }
 
 // The last `Pixels` pixels may overlap those before them.
@@ -119,11 +97,8 @@ static inline __attribute__((always_inline)) void lane_products_of(const LanePro
 #pragma GCC unroll 8
   for (int pixel = 0; pixel < Pixels; ++pixel)
     gradient[pixel] = part.load(window.gradients + channel + (first + pixel) * window.gradient_pitch);
-  if (Step == 1 && window.is_far)
-    fetch_pixels<Pixels>(window.gradients + channel + (first + Pixels) * window.gradient_pitch, window.gradient_pitch);
   T* sums = window.sums + channel;
   for (Index row = 0; row < window.rows; ++row) {
-    if constexpr (Step == 1) fetch_columns<Taps, Step, Pixels>(window, row, first, channel);
     const T* const* columns = window.columns[row] + window.first_column + first * window.step;
     LaneIndices<T> met = lanes;
     for (Index member = 0; member < (IsGrouped ? window.group : 1); ++member, met += 1) {

@@ -20,7 +20,6 @@ struct LaneTaps {
   T* target;
   Index target_pitch;  // from pixel to pixel
   bool is_added;       // to what the target holds, without the bias; only with as many pixels as the kernel takes
-  bool is_far;         // arrays larger than the caches: what comes next is fetched
 };
 
 // sums[row][tap] += the products of the target pixels' gradients with the columns they have read. A multiple of the
@@ -34,7 +33,6 @@ struct LaneProducts {
   Index gradient_pitch;  // from pixel to pixel
   T* sums;               // [rows][group][taps][sum_pitch]
   Index sum_pitch, group;
-  bool is_far;
 };
 
 // [whether groups have several channels][taps - 1][step - 1][pixels - 1]; null for other counts than 1, 2, 3, 4, 5, 7
