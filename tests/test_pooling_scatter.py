@@ -9,13 +9,14 @@ from oracle import image_from, image_to, same_bits, same_numbers, summed_by_plac
 
 # Whole images; bands of one; blocks of channels (of gradients of unpooling) with whole vectors and without; planes in
 # groups of four, the last one not full; planes too large to be worked off together; less than a vector in all; depth.
-# All but the small ones are large enough for several threads (runtime/parallel.cpp).
+# All but two small ones are large enough for several threads (runtime/parallel.cpp).
 SHAPES = {
     "images": (5, 7, 37, 39),
+    "more images than threads": (3, 40, 23, 25),
     "bands": (1, 16, 60, 61),
     "bands of one channel": (1, 1, 230, 217),
     "bands of three channels": (2, 3, 90, 93),
-    "blocks of channels": (1, 257, 13, 12),
+    "blocks of channels": (1, 257, 16, 15),
     "narrow last block": (1, 145, 24, 24),
     "groups of planes": (3, 47, 18, 19),
     "large planes": (2, 25, 190, 180),
@@ -102,7 +103,7 @@ def test_unpooling_keeps_the_last(isa, shape, layout):
 
 
 def test_nothing_behind_the_result_is_written(isa):
-    """Blocks of channels whose last vector is not full: what lies behind the result may be anybody's."""
+    """A last vector that is not full: what lies behind the result may be anybody's."""
     for channels in (129, 145, 200):
         memory = np.full(channels + 64, -0.0, np.float32)
         out = memory[:channels].reshape(1, 1, 1, channels)

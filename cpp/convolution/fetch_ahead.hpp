@@ -38,6 +38,9 @@ class FetchAhead {
       : count_(count), calls_(std::max<Index>(calls, 1)), context_(&fetch),
         fetch_([](const void* context, Index index) { (*static_cast<const Fetch*>(context))(index); }) {}
 
+  template <class Fetch>
+  FetchAhead(Index count, Index calls, const Fetch&& fetch) = delete;
+
   void next() noexcept {
     const Index stop = std::min(++call_ * count_ / calls_, count_);
     for (; fetched_ < stop; ++fetched_) fetch_(context_, fetched_);

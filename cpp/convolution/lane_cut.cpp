@@ -42,9 +42,9 @@ LaneCut::LaneCut(const Correlation& part, const LaneWindow& window, Index target
   if (!is_side_by_side) {
     count[0] = 1;
     // The first rows of a box are not fetched, so there are as many as leave enough boxes for the threads.
-    const Index images = std::max<Index>(part.batch, 1),
-                even = ceil_divide(count[1], ceil_divide(kWantedTasks, images));
-    count[1] = std::min(count[1], is_far ? std::clamp(even, kMostRows, kMostFarRows) : kMostRows);
+    const Index image_boxes = ceil_divide(kWantedTasks, std::max<Index>(part.batch, 1));
+    const Index far_rows = std::clamp(ceil_divide(count[1], image_boxes), kMostRows, kMostFarRows);
+    count[1] = is_far ? ceil_divide(count[1], ceil_divide(count[1], far_rows)) : std::min(count[1], kMostRows);
   }
   for (const auto [axis, least] : {std::array<Index, 2>{0, 1}, {1, 4}, {2, 64}, {1, 1}})
     while (count[axis] > least && is_large()) count[axis] = ceil_divide(count[axis], 2);

@@ -96,9 +96,11 @@ void LaneWindow::pick_rows(const T* const* table, const LaneBox& read, Index z, 
 template <class T>
 void LaneWindow::fetch_new(const T* const* table, const LaneBox& read, Index z, Index y, Index first_pixel,
                            Index pixels, Index channels) const noexcept {
+  if (step_[2] > span_[2] + 1) return;
   const Index first = first_pixel * step_[2], stop = std::min(first + pixels * step_[2], read.count[2]);
-  for (std::size_t row = row_offsets_.size() - static_cast<std::size_t>(std::min(step_[1], rows()));
-       row < row_offsets_.size(); ++row) {
+  const bool are_all_new = read.count[1] == span_[1] + 1;
+  const Index new_rows = are_all_new ? rows() : std::min(step_[1], rows());
+  for (std::size_t row = row_offsets_.size() - static_cast<std::size_t>(new_rows); row < row_offsets_.size(); ++row) {
     const T* const* columns = table + table_row(row_offsets_[row], read, z, y);
     for (Index column = first; column < stop; ++column) fetch_run(columns[column], channels);
   }

@@ -53,7 +53,8 @@ class LaneWindow {
   // The table rows that a target row, counted from the first of the box, reads.
   template <class T>
   void pick_rows(const T* const* table, const LaneBox& read, Index z, Index y, const T* const** rows) const noexcept;
-  // Fetches `channels` of what some pixels of a target row read and those of the row before do not.
+  // Fetches `channels` of what some pixels of a target row read in the rows of taps that are new to it (`read` is of
+  // one target row: all of them). Nothing where steps leave out pixels between the taps.
   template <class T>
   void fetch_new(const T* const* table, const LaneBox& read, Index z, Index y, Index first_pixel, Index pixels,
                  Index channels) const noexcept;

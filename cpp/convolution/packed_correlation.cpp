@@ -91,12 +91,6 @@ void multiply_chunk(const Job& job, const ConvKernels<T>& kernels, const T* pack
   }
 }
 
-// Pointwise, channels first. Not where targets are much larger than the source: they are fetched, too.
-bool reads_far_runs(const Correlation& part) noexcept {
-  return part.taps.size() == 1 && part.source.axis_stride[2] == 1 && has_far_channels(part.source.channel_stride) &&
-         2 * part.step[2] * part.channels >= part.rows;
-}
-
 template <class T>
 void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, const T* packed, const T* bias, T* target,
               Index task, T* panel, T* scratch) noexcept {
@@ -111,17 +105,19 @@ void run_task(const Job& job, const ConvKernels<T>& kernels, const T* source, co
   const T* group_bias = bias == nullptr ? nullptr : bias + group * part.rows;
   T* task_target = target + (group * part.rows + first_row) * part.target.channel_stride;
   const Result<T> result = place_result(part, kernels, targets, task_target, scratch);
-  const Index next = std::min(task % job.pixel_tasks + 1, job.pixel_tasks - 1), depth = part.depth();
-  const PixelBlock next_block(part, next, PixelBlock::Side::source);
-  const bool fetches = reads_far_runs(part);
+  const Index next = task % job.pixel_tasks + 1, depth = part.depth();
+  const PixelBlock next_block(part, std::min(next, job.pixel_tasks - 1), PixelBlock::Side::source);
+  // Not where targets are much larger than the source: they are fetched, too.
+  const bool fetches = reads_far_runs(part) && 2 * part.step[2] * part.channels >= part.rows;
   const Index tiles = ceil_divide(block.pixels(), kernels.lanes * kernels.pixel_vectors) *
                       ceil_divide(stop_row - first_row, job.tiles.tile_rows);
   for (Index first = 0; first < depth && !is_interrupted(); first += kDepthChunk) {
     const Index stop = std::min(first + kDepthChunk, depth), next_first = stop < depth ? stop : 0;
+    const bool has_next = stop < depth || next < job.pixel_tasks;
     const auto fetch = [&](Index channel) {
       fetch_panel(part, group_source, stop < depth ? block : next_block, next_first + channel);
     };
-    FetchAhead ahead(fetches ? std::min(kDepthChunk, depth - next_first) : 0, tiles, fetch);
+    FetchAhead ahead(fetches && has_next ? std::min(kDepthChunk, depth - next_first) : 0, tiles, fetch);
     pack_panel(part, kernels, group_source, block, first, stop, panel);
     multiply_chunk(job, kernels, group_packed, panel, group_bias, first_row, stop_row, first, stop - first,
                    block.pixels(), result, ahead);

@@ -107,11 +107,8 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
 
   const T* group_source = source + group * part.channels * part.source.channel_stride;
   const T* group_grad = grad_output + (group * part.rows + channel) * part.target.channel_stride;
-  const Index panel_runs =
-      part.taps.size() == 1 && part.source.axis_stride[2] == 1 && has_far_channels(part.source.channel_stride) ? rows
-                                                                                                               : 0;
-  const Index target_runs =
-      part.target.axis_stride[2] == 1 && has_far_channels(part.target.channel_stride) ? channels : 0;
+  const bool has_far_targets = part.target.axis_stride[2] == 1 && has_far_channels(part.target.channel_stride);
+  const Index panel_runs = reads_far_runs(part) ? rows : 0, target_runs = has_far_targets ? channels : 0;
   const Index stop_block = std::min((slice + 1) * cut.blocks_per_slice, pixel_blocks(part));
   for (Index index = slice * cut.blocks_per_slice; index < stop_block && !is_interrupted(); ++index) {
     const PixelBlock block(part, index, PixelBlock::Side::source);
@@ -123,7 +120,8 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
       for (const Run& run : next_target)
         fetch_run(run_target(part, group_grad, run) + (channel - panel_runs) * part.target.channel_stride, run.count);
     };
-    FetchAhead ahead(panel_runs + target_runs, tile_calls(kernels, rows, padded_channels, block.pixels()), fetch);
+    FetchAhead ahead(next > index ? panel_runs + target_runs : 0,
+                     tile_calls(kernels, rows, padded_channels, block.pixels()), fetch);
     pack_panel(part, kernels, group_source, block, row, row + rows, scratch.panel);
     pack_grad_output(part, kernels, group_grad, PixelBlock(part, index, PixelBlock::Side::target), channels,
                      packed_pitch, scratch.packed);

@@ -101,6 +101,12 @@ void pack_panel(const Correlation& part, const ConvKernels<T>& kernels, const T*
   }
 }
 
+bool reads_far_runs(const Correlation& part) noexcept {
+  constexpr Index kMostStep = 4;  // of wider ones most lines would be fetched for nothing
+  return part.taps.size() == 1 && part.source.axis_stride[2] == 1 && part.step[2] <= kMostStep &&
+         has_far_channels(part.source.channel_stride);
+}
+
 template <class T>
 void fetch_panel(const Correlation& part, const T* source, const PixelBlock& block, Index channel) noexcept {
   const Tap& tap = part.taps.front();

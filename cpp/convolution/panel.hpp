@@ -40,7 +40,9 @@ template <class T>
 void pack_panel(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const PixelBlock& block,
                 Index first, Index stop, T* panel) noexcept;
 
-// What one channel of a block is packed from, fetched. Of correlations of one tap; of more it is in a cache by then.
+// Whether a panel copies short runs of planes that lie far apart. Only of one tap: of more they are in a cache by then.
+bool reads_far_runs(const Correlation& part) noexcept;
+// Fetches what one channel of such a block is packed from.
 template <class T>
 void fetch_panel(const Correlation& part, const T* source, const PixelBlock& block, Index channel) noexcept;
 

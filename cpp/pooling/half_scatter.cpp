@@ -40,12 +40,12 @@ template <class T, class I>
 void scatter_halves(const PoolGeometry& geometry, const T* grad_output, const I* indices, T* grad_input,
                     int num_threads) {
   const Index full = geometry.input.elements(), pooled = geometry.output.elements();
-  const int workers = worker_count(num_threads, full, full / 2 + pooled);
-  const ScatterTasks tasks(geometry.input, geometry.output, workers, {kBandElements, kBandElements});
-  const IndexRuns<I> runs(geometry.output, indices, tasks, workers);
+  const ScatterTasks tasks(geometry.input, geometry.output, num_threads, full / 2 + pooled,
+                           {kBandElements, kBandElements});
+  const IndexRuns<I> runs(geometry.output, indices, tasks, num_threads);
   const std::size_t band = static_cast<std::size_t>(tasks.most_positions() * tasks.most_lanes()) * sizeof(float);
-  const Workspace memory(workers, band);
-  parallel_for(tasks.count(), workers, [&](Index task, int worker) {
+  const Workspace memory(tasks.workers(), band);
+  parallel_for(tasks.count(), tasks.workers(), [&](Index task, int worker) {
     float* sums = reinterpret_cast<float*>(memory.of(worker));
     tasks.run(task, [&](const ScatterTask& part) {
       std::fill_n(sums, (part.band_stop - part.band_first) * part.lanes, 0.0f);

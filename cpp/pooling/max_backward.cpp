@@ -31,10 +31,9 @@ Index scatter_cost(const PoolGeometry& geometry) {
 template <class T, class I, class Add, class AddWithNan>
 void scatter(const PoolGeometry& geometry, const I* indices, T* grad_input, int threads, Add&& add,
              AddWithNan&& add_with_nan) {
-  const int workers = worker_count(threads, geometry.input.elements(), scatter_cost(geometry));
-  const ScatterTasks tasks(geometry.input, geometry.output, workers);
-  const IndexRuns<I> runs(geometry.output, indices, tasks, workers);
-  parallel_for(tasks.count(), workers, [&](Index task, int) {
+  const ScatterTasks tasks(geometry.input, geometry.output, threads, scatter_cost(geometry));
+  const IndexRuns<I> runs(geometry.output, indices, tasks, threads);
+  parallel_for(tasks.count(), tasks.workers(), [&](Index task, int) {
     tasks.run(task, [&](const ScatterTask& part) {
       bool has_nan = false;
       zero_band(part, grad_input);

@@ -37,19 +37,24 @@ struct ScatterLimits {
 
 class ScatterTasks {
  public:
-  // For as many threads as share the work in truth.
-  ScatterTasks(const Extents& full, const Extents& pooled, int workers, const ScatterLimits& limits = {})
+  // `work` as worker_count() takes it: a call that stays on one thread is not cut.
+  ScatterTasks(const Extents& full, const Extents& pooled, int num_threads, Index work,
+               const ScatterLimits& limits = {})
       : full_(full), pooled_(pooled), is_first_(full.layout == Layout::channels_first) {
+    const Index threads = worker_count(num_threads, full.elements(), work);
     lanes_ = is_first_ ? 1 : std::min<Index>(full.channels, limits.lanes);
-    if (!limits.has_bands && workers > 1) split_lanes(2 * static_cast<Index>(workers));
+    if (!limits.has_bands && threads > 1) split_lanes(2 * threads);
     const Index whole_planes = std::max<Index>(full.batch * lane_blocks(), 1);
     if (limits.has_bands) {
       const Index fitting = std::max<Index>(limits.elements / lanes_, 1);
-      bands_ = std::max(std::min(ceil_divide(workers, whole_planes), full.plane()), ceil_divide(full.plane(), fitting));
+      bands_ =
+          std::max(std::min(shared_bands(whole_planes, threads), full.plane()), ceil_divide(full.plane(), fitting));
     }
     if (is_first_ && bands_ == 1) planes_ = std::clamp<Index>(kTaskElements / full.plane(), 1, whole_planes);
+    workers_ = static_cast<int>(std::min(threads, std::max<Index>(count(), 1)));
   }
 
+  int workers() const noexcept { return workers_; }
   Index count() const noexcept { return ceil_divide(full_.batch * lane_blocks(), planes_) * bands_; }
   Index most_lanes() const noexcept { return lanes_; }
   Index bands() const noexcept { return bands_; }
@@ -73,6 +78,11 @@ class ScatterTasks {
   static constexpr Index kLineLanes = 16, kWideLanes = 64;  // floats of a cache line, which two tasks should not share
   static constexpr Index kTaskElements = 16 * 1024;
 
+  // Two bands where some threads would get two planes, and others one.
+  static Index shared_bands(Index planes, Index threads) noexcept {
+    return planes > threads && planes < 2 * threads ? 2 : ceil_divide(threads, planes);
+  }
+
   // Where bands cannot be had: a block takes two to four times as long an element as all channels, which lie together.
   void split_lanes(Index wanted) noexcept {
     while (lanes_ >= 2 * kWideLanes && full_.batch * lane_blocks() < wanted)
@@ -86,6 +96,7 @@ class ScatterTasks {
   bool is_first_;
   Index lanes_;
   Index planes_ = 1, bands_ = 1;
+  int workers_;
 };
 
 // `full` is a whole array.

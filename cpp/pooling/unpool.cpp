@@ -54,11 +54,10 @@ void gather_winners(const ScatterTask& part, Index pooled_plane, const T* full, 
 
 template <class T, class I>
 void max_unpool_forward(const UnpoolGeometry& geometry, const T* input, const I* indices, T* output, int num_threads) {
-  const int workers = worker_count(num_threads, geometry.output.elements(),
-                                   geometry.output.elements() / 4 + geometry.pooled.elements());
-  const ScatterTasks tasks(geometry.output, geometry.pooled, workers);
-  const IndexRuns<I> runs(geometry.pooled, indices, tasks, workers);
-  parallel_for(tasks.count(), workers, [&](Index task, int) {
+  const Index work = geometry.output.elements() / 4 + geometry.pooled.elements();
+  const ScatterTasks tasks(geometry.output, geometry.pooled, num_threads, work);
+  const IndexRuns<I> runs(geometry.pooled, indices, tasks, num_threads);
+  parallel_for(tasks.count(), tasks.workers(), [&](Index task, int) {
     tasks.run(task, [&](const ScatterTask& part) {
       zero_band(part, output);
       runs.each(part, [&](const Range& run) {
@@ -77,11 +76,10 @@ void max_unpool_backward(const UnpoolGeometry& geometry, const T* grad_output, c
   ScatterLimits limits;
   limits.lanes = std::max(kMostBits / plane, kFewestLanes);
   limits.has_bands = false;
-  const int workers = worker_count(num_threads, geometry.output.elements(), 2 * geometry.pooled.elements());
-  const ScatterTasks tasks(geometry.output, geometry.pooled, workers, limits);
+  const ScatterTasks tasks(geometry.output, geometry.pooled, num_threads, 2 * geometry.pooled.elements(), limits);
   const Index bits = plane * tasks.most_lanes();
-  const Workspace memory(workers, Bitmap::bytes(bits));
-  parallel_for(tasks.count(), workers, [&](Index task, int worker) {
+  const Workspace memory(tasks.workers(), Bitmap::bytes(bits));
+  parallel_for(tasks.count(), tasks.workers(), [&](Index task, int worker) {
     tasks.run(task, [&](const ScatterTask& part) {
       gather_winners(part, geometry.pooled.plane(), grad_output + part.full_offset, indices + part.pooled_offset,
                      Bitmap(memory.of(worker), bits), grad_input + part.pooled_offset);
