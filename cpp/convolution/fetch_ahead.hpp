@@ -10,9 +10,6 @@
 
 namespace convpool {
 
-// Whether channels so many elements apart lie on lines of their own, so that copies read short runs of each.
-constexpr bool has_far_channels(Index channel_stride) noexcept { return channel_stride >= 128; }
-
 // The barrier: a compiler takes a function that does nothing but fetch for one without effect, and drops its calls.
 template <class T>
 void fetch_run(const T* first, Index length) noexcept {

@@ -4,6 +4,7 @@
 // transposed into scratch memory, and what comes of them back.
 #pragma once
 
+#include "convolution/fetch_ahead.hpp"
 #include "convolution/lane_window.hpp"
 
 namespace convpool {
@@ -33,18 +34,33 @@ struct LaneCut {
   LaneBox box(const Correlation& part, Index index) const noexcept;
 };
 
-// What is fetched while pixels [x, x + count) of row y of a box are worked on: as many below them, or, in a box of one
-// row, further on in it.
-struct PixelsAhead {
-  Index y, x;
-  bool exist;
+// What is fetched while some pixels of a row of a box are worked on: what as many below them, or, in a box of one row,
+// further on in it, will read through the window, and what lies there on the other side (targets, or their gradients).
+template <class T>
+class PixelsAhead {
+ public:
+  PixelsAhead(const LaneWindow& window, const T* const* table, const LaneBox& box, const LaneBox& read, Index channels)
+      : window_(window), table_(table), box_(box), read_(read), channels_(channels) {}
 
-  PixelsAhead(const LaneBox& box, Index row, Index first, Index count) noexcept
-      : y(box.count[1] > 1 ? row + 1 : row), x(box.count[1] > 1 ? first : first + kTilesAhead * count),
-        exist(y < box.count[1] && x + count <= box.count[2]) {}
+  // Pixels [x, x + count) of row (z, y), whose other side begins at `row`, its pixels and rows so far apart.
+  void fetch(Index z, Index y, Index x, Index count, const T* row, Index row_pitch, Index pixel_pitch) const noexcept {
+    constexpr Index kTilesAhead = 2;
+    if (box_.count[1] > 1) {
+      if (++y == box_.count[1]) return;
+      row += row_pitch;
+    } else {
+      x += kTilesAhead * count;
+      if (x + count > box_.count[2]) return;
+    }
+    window_.fetch_new(table_, read_, z, y, x, count, channels_);
+    fetch_pixels(row + x * pixel_pitch, count, pixel_pitch, channels_);
+  }
 
  private:
-  static constexpr Index kTilesAhead = 2;
+  const LaneWindow& window_;
+  const T* const* table_;
+  const LaneBox &box_, &read_;
+  Index channels_;
 };
 
 // The part of a box that exists.

@@ -2,7 +2,6 @@
 // sums, in chunks of a band, and the slices are added in order.
 #include <algorithm>
 
-#include "convolution/fetch_ahead.hpp"
 #include "convolution/lane_cut.hpp"
 #include "convolution/lane_weights.hpp"
 #include "convolution/lanes.hpp"
@@ -103,16 +102,13 @@ void add_box(const Job& job, const ConvKernels<T>& kernels, const T* source, con
   products.gradient_pitch = gradients.stride[2];
   products.sum_pitch = job.cut.channels;
   products.group = part.rows;
+  const PixelsAhead<T> ahead(job.window, scratch.table, box, read, channels);
   const auto add_rows = [&](Index z, Index first, Index stop) {
     for (Index y = first; y < stop; ++y) {
       job.window.pick_rows(scratch.table, read, z, y, scratch.rows);
       const T* row = gradients.at(box.first[0] + z, box.first[1] + y, box.first[2]);
       add_row(job, kernels, products, row, box.count[2], scratch.sums, [&](Index x, Index count) {
-        const PixelsAhead ahead(box, y, x, count);
-        if (!ahead.exist) return;
-        job.window.fetch_new(scratch.table, read, z, ahead.y, ahead.x, count, channels);
-        fetch_pixels(row + (ahead.y - y) * gradients.stride[1] + ahead.x * gradients.stride[2], count,
-                     gradients.stride[2], channels);
+        ahead.fetch(z, y, x, count, row, gradients.stride[1], gradients.stride[2]);
       });
     }
   };

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "convolution/fetch_ahead.hpp"
 #include "convolution/lane_cut.hpp"
 #include "convolution/lane_weights.hpp"
 #include "convolution/packed_weights.hpp"
+#include "runtime/interruption.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -14,6 +14,7 @@ namespace convpool {
 namespace {
 
 constexpr Index kDepthChunk = 128;  // products summed in a register, as in packed tiles
+constexpr Index kRowsBetween = 8;   // questions whether to go on: large kernels take long
 
 // One correlation; those of one call share a cut, so that a task runs all stride phases of its source pixels.
 struct Job {
@@ -117,19 +118,16 @@ void run_rows(const Call<T>& call, const Job& job, LaneTaps<T>& taps, const Lane
   const bool is_one_kernel =
       window.runs().size() == 1 && window.rows() <= kDepthChunk / (window.runs().front().taps * taps.group);
   taps.pixels = is_one_kernel && !call.cut.is_far ? columns : at_once;
+  const PixelsAhead<T> ahead(window, scratch.table, box, read, taps.channels);
   for (Index z = 0; z < box.count[0]; ++z)
     for (Index y = 0; y < box.count[1]; ++y) {
+      if (y % kRowsBetween == 0 && is_interrupted()) return;
       window.pick_rows(scratch.table, read, z, y, scratch.rows);
       T* row = target.at(place[0] + z * z_step, place[1] + y * y_step, place[2]);
       for (Index x = 0; x < columns; x += taps.pixels) {
         const Index pixel = std::min(x, columns - taps.pixels);
         taps.target = row + pixel * taps.target_pitch;
-        const PixelsAhead ahead(box, y, pixel, taps.pixels);
-        if (call.cut.is_far && ahead.exist) {
-          window.fetch_new(scratch.table, read, z, ahead.y, ahead.x, taps.pixels, taps.channels);
-          fetch_pixels(row + (ahead.y - y) * y_step * target.stride[1] + ahead.x * taps.target_pitch, taps.pixels,
-                       taps.target_pitch, taps.channels);
-        }
+        if (call.cut.is_far) ahead.fetch(z, y, pixel, taps.pixels, row, y_step * target.stride[1], taps.target_pitch);
         run_pixels(job, call.kernels, taps, scratch.rows, pixel * taps.step, at_once, packed);
       }
     }

@@ -107,8 +107,7 @@ void run_task(const Correlation& part, const ConvKernels<T>& kernels, const Cut&
 
   const T* group_source = source + group * part.channels * part.source.channel_stride;
   const T* group_grad = grad_output + (group * part.rows + channel) * part.target.channel_stride;
-  const bool has_far_targets = part.target.axis_stride[2] == 1 && has_far_channels(part.target.channel_stride);
-  const Index panel_runs = reads_far_runs(part) ? rows : 0, target_runs = has_far_targets ? channels : 0;
+  const Index panel_runs = reads_far_runs(part) ? rows : 0, target_runs = has_far_planes(part.target) ? channels : 0;
   const Index stop_block = std::min((slice + 1) * cut.blocks_per_slice, pixel_blocks(part));
   for (Index index = slice * cut.blocks_per_slice; index < stop_block && !is_interrupted(); ++index) {
     const PixelBlock block(part, index, PixelBlock::Side::source);

@@ -101,10 +101,14 @@ void pack_panel(const Correlation& part, const ConvKernels<T>& kernels, const T*
   }
 }
 
+bool has_far_planes(const Grid& grid) noexcept {
+  constexpr Index kLeastDistance = 128;
+  return grid.axis_stride[2] == 1 && grid.channel_stride >= kLeastDistance;
+}
+
 bool reads_far_runs(const Correlation& part) noexcept {
   constexpr Index kMostStep = 4;  // of wider ones most lines would be fetched for nothing
-  return part.taps.size() == 1 && part.source.axis_stride[2] == 1 && part.step[2] <= kMostStep &&
-         has_far_channels(part.source.channel_stride);
+  return part.taps.size() == 1 && part.step[2] <= kMostStep && has_far_planes(part.source);
 }
 
 template <class T>

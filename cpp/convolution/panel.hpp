@@ -40,7 +40,10 @@ template <class T>
 void pack_panel(const Correlation& part, const ConvKernels<T>& kernels, const T* source, const PixelBlock& block,
                 Index first, Index stop, T* panel) noexcept;
 
-// Whether a panel copies short runs of planes that lie far apart. Only of one tap: of more they are in a cache by then.
+// Whether channels are planes so far apart that what is copied from each is a short run, on lines of its own.
+bool has_far_planes(const Grid& grid) noexcept;
+// Whether a panel is copied from such planes, and they are worth fetching. Only of one tap: of more they are in a cache
+// by then.
 bool reads_far_runs(const Correlation& part) noexcept;
 // Fetches what one channel of such a block is packed from.
 template <class T>

@@ -264,7 +264,7 @@ def max_unpool(
     Ties: where several pooled elements name one place, the last one in row-major order wins. NaN: moved like any value.
     Threads: every output element has one owner. Cost: one pass over input and output; scratch memory: a copy of the
     indices if they are not int32, and, where there are fewer planes (images with ``layout="channels_last"``) than
-    threads, up to 512 KB that tell which indices a thread need not look at.
+    twice the threads, up to 512 KB that tell which indices a thread need not look at.
     Source: ``torch.nn.functional.max_unpool2d``, which leaves ties undefined.
 
     Examples
