@@ -18,6 +18,7 @@ Calls = Iterator[tuple[str, Callable[[], Any]]]
 CONVOLUTIONS = {
     "dense": (32, 24, 1, (3, 3), (30, 31), {"stride": 2}),
     "winograd": (64, 64, 1, (3, 3), (15, 16), {"padding": 1}),
+    "winograd at a stride": (64, 48, 1, (4, 4), (30, 31), {"stride": 2}),
     "pointwise": (40, 48, 1, (1, 1), (30, 30), {}),
     "few channels": (64, 3, 1, (5, 5), (40, 40), {"stride": 2}),
     "few outputs": (2, 40, 1, (3, 3), (40, 40), {}),

@@ -32,6 +32,7 @@ WINOGRAD = [
     ConvShape("winograd_line", "one axis", (1, 64, 70), (32, 64, 3), padding=1),
     ConvShape("winograd_volume", "taps along z are channels", (1, 24, 3, 12, 13), (20, 24, 2, 3, 3), padding=1),
     ConvShape("winograd_groups", "two of them", (1, 80, 16, 16), (64, 40, 3, 3), groups=2),
+    ConvShape("winograd_phases", "planes of a source, phases of a target", (2, 96, 27, 30), (100, 96, 3, 3), 2, 1),
     ConvShape("winograd_parts", "more transformed weights than a call holds at once", (1, 320, 20, 20),
               (256, 320, 3, 3), padding=1),
 ]  # fmt: skip

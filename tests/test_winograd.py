@@ -85,7 +85,7 @@ EXACT = [
     ("one_axis", (2, 33, 131), (21, 33, 3), {"padding": 1}),
     ("one_axis_of_two", (2, 29, 5, 41), (23, 29, 1, 3), {"padding": (0, 1)}),
     ("volume", (1, 21, 5, 9, 10), (18, 21, 3, 3, 3), {"padding": 1}),
-    ("volume_flat_taps", (1, 16, 4, 8, 9), (16, 16, 2, 1, 3), {"padding": (1, 0, 1)}),
+    ("volume_flat_taps", (2, 16, 6, 9, 16), (16, 16, 2, 1, 3), {"padding": (1, 0, 1)}),
     ("volume_deep_taps", (1, 16, 9, 7, 8), (17, 16, 5, 3, 3), {"padding": (2, 1, 1)}),
     ("reflect", (2, 16, 9, 14), (16, 16, 3, 3), {"padding": ((2, 1), (1, 3)), "padding_mode": "reflect"}),
     ("replicate", (2, 16, 6, 13), (16, 16, 3, 3), {"padding": 3, "padding_mode": "replicate"}),
@@ -132,7 +132,160 @@ def test_tiles_of_four_are_close(isa, layout, case):
         assert np.abs(one - other).max() < 3e-5 * max(1, np.abs(other).max())
 
 
+# ---- stride phases: planes of taps that are summed, targets that share a source -------------------------------------
+
+# With the algorithms of the three passes. F(2, 2) and F(2, 3) have the factors 1 and 1/2 only. Odd extents, so that
+# phases have several lengths; kernels whose phases have 3 and 2, 2 and 2, 2 and 1, 3 taps; a step along one axis only.
+PHASES = [
+    ("3x3", (3, 33, 57, 55), (40, 33, 3, 3), {"stride": 2, "padding": 1}, "f4 f2 f4"),
+    ("3x3_many", (5, 115, 29, 32), (100, 115, 3, 3), {"stride": 2, "padding": (1, 0)}, "pixel_tiles f2 pixel_tiles"),
+    ("4x4", (3, 40, 30, 31), (70, 40, 4, 4), {"stride": 2, "padding": 1}, "f4 f4 f4"),
+    ("4x4_without_padding", (3, 33, 26, 26), (32, 33, 4, 4), {"stride": 2}, "f2 f2 f4"),
+    ("5x5", (2, 32, 42, 37), (34, 32, 5, 5), {"stride": 2, "padding": 2}, "f4 f2 f4"),
+    ("5x5_many", (2, 32, 34, 30), (185, 32, 5, 5), {"stride": 2, "padding": 2}, "f2 f2 f4"),
+    ("7x7_step_of_3", (3, 32, 43, 44), (33, 32, 7, 7), {"stride": 3, "padding": 3}, "f4 f2 f4"),
+    ("step_of_4", (2, 32, 50, 65), (33, 32, 8, 8), {"stride": 4, "padding": 2}, "f2 f2 f4"),
+    ("rows_only", (2, 32, 33, 37), (34, 32, 3, 3), {"stride": (2, 1), "padding": 1}, "f4 f2 f4"),
+    ("columns_only", (2, 32, 33, 37), (34, 32, 3, 3), {"stride": (1, 2), "padding": 1}, "f4 f2 f4"),
+    ("wide_taps", (2, 32, 18, 37), (34, 32, 2, 4), {"stride": (1, 2), "padding": (0, 1)}, "f2 f2 f4"),
+    ("line", (2, 40, 901), (48, 40, 4), {"stride": 2, "padding": 1}, "f4 f4 f4"),
+    ("line_of_3", (4, 40, 900), (48, 40, 3), {"stride": 2, "padding": 1}, "f4 f4 pixel_tiles"),
+    ("volume", (2, 33, 9, 32, 33), (40, 33, 3, 4, 4), {"stride": 2, "padding": 1}, "f4 f4 f4"),
+    ("volume_step_in_planes", (1, 33, 5, 24, 25), (40, 33, 3, 4, 4), {"stride": (1, 2, 2), "padding": 1}, "f2 f2 f4"),
+    ("groups", (4, 70, 31, 33), (72, 35, 4, 4), {"stride": 2, "padding": 1, "groups": 2}, "f4 f2 f4"),
+    ("dilated", (2, 33, 33, 41), (34, 33, 3, 3), {"stride": 2, "padding": 2, "dilation": 2}, "f4 f2 f4"),
+    ("reflect", (4, 40, 30, 33), (70, 40, 4, 4), {"stride": 2, "padding": 3, "padding_mode": "reflect"}, "f2 f4 f4"),
+    ("circular", (2, 40, 30, 34), (70, 40, 4, 4), {"stride": 2, "padding": 2, "padding_mode": "circular"}, "f2 f2 f4"),
+    ("2x2", (2, 33, 33, 30), (40, 33, 2, 2), {}, "f4 f4 f4"),
+    ("3x2", (2, 33, 33, 30), (40, 33, 3, 2), {"padding": 1}, "f2 f2 f4"),
+    ("2x2_small", (4, 40, 11, 15), (64, 40, 2, 2), {"dilation": (1, 3)}, "f2 f2 f4"),
+]
+each_phases = pytest.mark.parametrize("case", PHASES, ids=[case[0] for case in PHASES])
+
+
+@functools.cache
+def phase_answers(name):
+    """Integers of a case with the reference's output and gradients."""
+    _, image, weight, window, _ = next(case for case in PHASES if case[0] == name)
+    x, w, b = oracle.integers(image), oracle.integers(weight, 1), oracle.integers(weight[:1], 2)
+    output = reference.conv(x, w, b, **window)
+    g = oracle.integers(output.shape, 3)
+    return x, w, b, g, output, reference.conv_backward(g, x, w, **window)
+
+
+def short(plan):
+    return plan.algorithm.removeprefix("winograd_")
+
+
+@each_kernel_set
+@each_layout
+@each_phases
+def test_phases(isa, layout, case):
+    """Integers: exact by two outputs a tile, else a wrong place would be an error of 1 and more."""
+    name, image, weight, window, algorithms = case
+    x, w, b, g, expected, expected_gradients = (
+        array.astype(np.float32) if isinstance(array, np.ndarray) else array for array in phase_answers(name)
+    )
+    options = {"layout": layout, **window}
+    image, weight = image_to(x, layout), weight_to(w, layout)
+    plans = [short(conv_plan(image.shape, weight.shape, pass_=pass_, **options)) for pass_ in PASSES]
+    if isa in ("avx512", "avx2"):
+        assert plans == algorithms.split()
+    results = [image_from(conv(image, weight, b, **options), layout), *gradients_of(x, w, g, layout, **window)]
+    for plan, actual, wanted in zip([*plans, "bias"], results, [expected, *expected_gradients], strict=True):
+        if plan == "f4":
+            assert np.abs(actual - wanted).max() < 4e-6 * max(256, np.abs(wanted).max())
+        else:
+            same_numbers(actual, wanted)
+
+
+@each_kernel_set
+@each_layout
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_phases_spread_nothing_that_is_not_finite(isa, layout, kernel):
+    x, w = problem((26, 30), 96, 96, (kernel, kernel), batch=3)
+    g = conv(x, w, stride=2, padding=1)
+    options = {"stride": 2, "padding": 1}
+    x[1, 70, 10, 13], g[2, 5, 8, 9] = np.nan, np.inf
+    wide = [array.astype(np.float64) for array in (x, w)]
+    expected = [reference.conv(*wide, **options), *reference.conv_backward(g.astype(np.float64), *wide, **options)]
+    actual = [image_from(conv(image_to(x, layout), weight_to(w, layout), layout=layout, **options), layout)]
+    actual += gradients_of(x, w, g, layout, **options)
+    for one, wanted in zip(actual, expected, strict=True):
+        finite = np.isfinite(wanted)
+        assert finite.any()
+        assert not finite.all()
+        np.testing.assert_array_equal(one[~finite], wanted[~finite])
+        assert np.abs(one[finite] - wanted[finite]).max() < 1e-4 * max(1, np.abs(wanted[finite]).max())
+
+
+@each_kernel_set
+@each_layout
+def test_phases_keep_their_bits_for_any_number_of_threads(isa, layout):
+    x, w = problem((29, 34), 70, 150, (3, 3), batch=5)
+    x, w = image_to(x, layout), weight_to(w, layout)
+    options = {"stride": 2, "padding": 1, "layout": layout}
+    output = conv(x, w, num_threads=1, **options)
+    gradients = conv_backward(output, x, w, num_threads=1, **options)
+    for threads in (2, 3, 7):
+        same_bits(conv(x, w, num_threads=threads, **options), output)
+        for one, other in zip(conv_backward(output, x, w, num_threads=threads, **options), gradients, strict=True):
+            same_bits(one, other)
+
+
 # ---- the error that API.md allows -----------------------------------------------------------------------------------
+
+
+@each_kernel_set
+@pytest.mark.parametrize("channels", [16, 32, 48, 64, 96, 128, 192])
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5])
+@pytest.mark.parametrize(("precision", "allowed"), [("high", 2), ("highest", 1)])
+def test_error_of_phases_stays_within_its_precision(isa, channels, kernel, precision, allowed):
+    """Against sums in the order of channels and taps, of the same arrays."""
+    window = {"stride": 1 if kernel == 2 else 2, "padding": kernel // 2}
+    x, w = problem((56, 56), channels, 32, (kernel, kernel), batch=1)
+    g = oracle.reals((1, channels, *reference.conv(x[:, :1], w[:1, :1], **window).shape[2:]), np.float32, 5)
+    back = np.ascontiguousarray(np.moveaxis(w, 0, 1))
+    image = (1, 32, 56, 56)
+    output = conv(x, w, precision=precision, **window)
+    grad_input = conv_transpose(g, back, precision=precision, output_size=image[2:], **window)
+    errors = []
+    plans = (
+        conv_plan(x.shape, w.shape, precision=precision, **window),
+        conv_plan(image, back.shape, pass_="grad_input", precision=precision, **window),
+    )
+    for plan, actual, rows in zip(plans, (output, grad_input), (w[:4], back[:, :4]), strict=True):
+        if not plan.algorithm.startswith("winograd"):
+            continue
+        is_output = actual is output
+        exact = [array.astype(np.float64) for array in ((x, rows) if is_output else (g, rows))]
+        if is_output:
+            wanted, plain = reference.conv(*exact, **window), phase_sums(x, rows, window)
+        else:
+            wanted = conv_transpose(*exact, output_size=image[2:], **window)
+            plain = phase_sums(g, rows, window, image[2:])
+        errors.append(relative_error(actual[:, :4], wanted) / relative_error(plain, wanted))
+    assert all(0 < error <= allowed for error in errors)
+    assert precision == "highest" or channels < 64 or len(errors) == 2
+
+
+def phase_sums(source, weight, window, size=None):
+    """float32 sums in sequence: of the windows of an image or, with the size of one, into its windows."""
+    stride, padding, (height, width) = window["stride"], window["padding"], weight.shape[2:]
+    if size is None:
+        source = np.pad(source, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+        columns = (source.shape[3] - width) // stride + 1
+        sums = np.zeros((1, len(weight), columns, columns), np.float32)
+    else:
+        columns = source.shape[3]
+        sums = np.zeros((1, weight.shape[1], *(extent + 2 * padding + height for extent in size)), np.float32)
+    for channel, y, x in np.ndindex(source.shape[1], height, width):
+        place = np.s_[:, :, y : y + stride * (columns - 1) + 1 : stride, x : x + stride * (columns - 1) + 1 : stride]
+        if size is None:
+            sums += weight[:, channel, y, x, None, None] * source[:, channel, None][place]
+        else:
+            sums[place] += weight[channel, :, y, x, None, None] * source[:, channel, None]
+    return sums if size is None else sums[:, :, padding : padding + size[0], padding : padding + size[1]]
 
 
 def sequential_error(channels, image=(12, 12), rows=16):
@@ -176,9 +329,12 @@ def test_precision_chooses_the_tiles():
 @pytest.mark.parametrize(
     ("image", "weight", "window"),
     [
-        ((2, 64, 28, 28), (64, 64, 3, 3), {"stride": 2, "padding": 1}),
+        ((8, 512, 14, 14), (512, 512, 3, 3), {"stride": 2, "padding": 1}),  # tiles reach beyond images of 7 x 7
+        ((2, 16, 28, 28), (16, 16, 2, 2), {"precision": "highest"}),  # short sums of small tiles
         ((2, 64, 28, 28), (64, 64, 3, 3), {"dilation": 27, "padding": 27}),  # phases of a pixel or two
         ((2, 64, 28, 28), (64, 64, 5, 5), {"padding": 2}),
+        ((2, 64, 56, 56), (64, 64, 7, 7), {"stride": 2, "padding": 3}),  # four taps a phase
+        ((2, 64, 60, 60), (64, 64, 10, 10), {"stride": 5}),  # more phases than are staged together
         ((2, 8, 28, 28), (64, 8, 3, 3), {"padding": 1}),
         ((2, 17, 300), (17, 17, 3), {"padding": 1}),  # the error of short sums
         ((1, 512, 3, 3), (512, 512, 3, 3), {"padding": 1}),  # so few pixels do not pay for transformed weights

@@ -77,19 +77,20 @@ bool accepts_output_lanes(const Conditions& conditions, const Correlation& part)
                                                   : output_lanes_accept(*conditions.table, part);
 }
 
-// Four outputs a tile need the fewest products, two have the smaller error.
-template <int Outputs>
-bool wins_with_tiles(const Conditions& conditions, const Correlation& part) {
-  return conditions.table != nullptr && (Outputs == 2 || conditions.precision != Precision::highest) &&
-         winograd_wins<Outputs>(*conditions.table, part, conditions.pass);
-}
-
 // Six products of parts have less error than one of float32, three have more.
 template <int Parts>
 bool accepts_matrices(const Conditions& conditions, const Correlation& part) {
   if (conditions.matrices == nullptr || (Parts == 2 && conditions.precision != Precision::medium)) return false;
   if (conditions.pass == ConvPass::grad_weight) return matrix_grad_weight_accepts(part);
   return matrix_tiles_accept(part);
+}
+
+// Four outputs a tile need the fewest products, two have the smaller error.
+template <int Outputs>
+bool wins_with_tiles(const Conditions& conditions, const Correlation& part) {
+  if (conditions.table == nullptr) return false;
+  const WinogradDemands demands{conditions.precision == Precision::highest, accepts_matrices<3>(conditions, part)};
+  return winograd_wins<Outputs>(*conditions.table, part, conditions.pass, demands);
 }
 
 // Three products are faster than the few of large Winograd tiles where those read many weights.

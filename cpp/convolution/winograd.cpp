@@ -4,8 +4,7 @@
 
 #include "convolution/packed_correlation.hpp"
 #include "convolution/packed_weights.hpp"
-#include "convolution/tap_cube.hpp"
-#include "convolution/winograd_strips.hpp"
+#include "convolution/winograd_problem.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
 
@@ -13,128 +12,10 @@ namespace convpool {
 
 namespace {
 
-constexpr Index kLargeWeightBytes = 4 << 20;  // of transformed weights: beyond the second-level cache
-constexpr Index kMostWeightBytes = 10 << 20;  // held at once: larger blocks come as fresh pages each time
-constexpr Index kMostTransformedBytes = 3 << 20;
-constexpr Index kLeastChannels = 16, kLeastRows = 16;
-constexpr Index kWeightChannels = 16;  // of a task of the transform of the weights
-
-// One call. The depth is that of the sum: (tap along z, channel), the channels of a tap filled up to whole vectors.
-template <class T>
-struct Problem {
-  const Correlation& part;
-  const ConvKernels<T>& kernels;
-  const WinogradKernels<T>& transforms;
-  const TapCube& cube;
-  StripCut cut;
-  StripReader reader;
-  Index points;  // of a tile
-  Index tap_depth, depth, chunk_depth, chunks;
-  Index row_block, row_blocks;  // target channels multiplied at once
-  Index pass_blocks;            // row blocks whose transformed weights are held at once
-  Index weight_pitch;           // of the transformed weights, from point to point
-  Index tile_pitch;             // of the transformed source, from point to point
-  Index product_pitch;          // of the products
-
-  Index weight_block() const { return points * weight_pitch; }
-  Index pass_weights() const { return part.groups * pass_blocks * weight_block(); }
-};
-
-// Tiles of a block. Transformed, they lie in the second-level cache beside their products; weights that do not are read
-// once for each block, so there should be fewer blocks.
-template <class T>
-Index wanted_tiles(const Problem<T>& problem) {
-  const Index few = 28 * 36 / problem.points;  // of six by six points each
-  const Index weights = problem.points * problem.depth * problem.part.rows;
-  const Index tile_bytes = problem.chunks * problem.points * kTransformedPitch * Index{sizeof(T)};
-  const Index wanted = weights * Index{sizeof(T)} > kLargeWeightBytes ? 2 * few : few;
-  return std::min(wanted, kMostTransformedBytes / tile_bytes);
-}
+constexpr Index kLeastChannels = 16, kLeastSmallTileChannels = 32;  // F(2, 2) saves little
 
 template <class T>
-Problem<T> make_problem(const Correlation& part, const TapCube& cube, const ConvKernels<T>& kernels,
-                        const WinogradKernels<T>& transforms, bool keeps_weights) {
-  Problem<T> problem{part, kernels, transforms, cube, {}, {}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-  const Index lanes = kernels.lanes;
-  problem.reader = {part.source,   part.padding_mode,   cube.least[1],
-                    cube.least[2], transforms.y.points, transforms.x.taps - 1};
-  problem.points = transforms.y.points * transforms.x.points;
-  problem.tap_depth = cube.depth == 1 ? part.channels : ceil_divide(part.channels, lanes) * lanes;
-  problem.depth = cube.depth * problem.tap_depth;
-  problem.chunk_depth = even_block(problem.depth, kPointDepth, lanes);
-  problem.chunks = ceil_divide(problem.depth, problem.chunk_depth);
-  problem.cut =
-      make_strip_cut(part.target, cube, part.batch, transforms.y.outputs, transforms.x.outputs, wanted_tiles(problem));
-  problem.row_block = even_block(part.rows, kPointRows, lanes);
-  problem.row_blocks = ceil_divide(part.rows, problem.row_block);
-  problem.weight_pitch = odd_lines<T>(problem.depth * kPointRows);
-  const Index block_bytes = part.groups * problem.weight_block() * Index{sizeof(T)};
-  const Index most_blocks = keeps_weights ? problem.row_blocks : kMostWeightBytes / block_bytes;
-  problem.pass_blocks = std::clamp<Index>(most_blocks, 1, problem.row_blocks);
-  problem.tile_pitch = odd_lines<T>(problem.cut.block_tiles() * kTransformedPitch);
-  problem.product_pitch = odd_lines<T>(problem.cut.block_tiles() * kProductPitch);
-  return problem;
-}
-
-// Where rows lie apart in the array, they are brought together first: [channel][tap][row]. Taps that follow each other
-// move with their channels; otherwise channels that do. (Neither: the transform gathers.)
-template <class T>
-void stage_weights(const Problem<T>& problem, PointWeights<T>& weights, T* stage) noexcept {
-  const Index pitch = problem.row_block, taps = problem.cube.plane_taps();
-  const bool is_run = problem.cube.has_dense_weights(problem.part);
-  if (weights.row_stride == 1 || (!is_run && weights.channel_stride != 1)) return;
-  const Index runs = is_run ? 1 : taps, count = is_run ? taps * weights.channels : weights.channels;
-  for (Index run = 0; run < runs; ++run)
-    problem.kernels.move_block(count, weights.rows, weights.weight + weights.offsets[run], 1, weights.row_stride,
-                               stage + run * pitch, is_run ? pitch : taps * pitch, 1);
-  weights.weight = stage;
-  for (Index tap = 0; tap < taps; ++tap) weights.offsets[tap] = tap * pitch;
-  weights.channel_stride = taps * pitch;
-  weights.row_stride = 1;
-}
-
-// Some channels of one tap along z and of one block of rows.
-template <class T>
-bool transform_weight_block(const Problem<T>& problem, const T* weight, T* transformed, Index row, Index z,
-                            Index channel, T* stage) noexcept {
-  const Correlation& part = problem.part;
-  PointWeights<T> weights{};
-  std::copy_n(problem.cube.weight_offsets.begin() + z * problem.cube.plane_taps(), problem.cube.plane_taps(),
-              weights.offsets);
-  weights.channels = std::min(kWeightChannels, part.channels - channel);
-  weights.channel_stride = part.weight_channel_stride;
-  weights.rows = std::min(problem.row_block, part.rows - row);
-  weights.row_stride = part.weight_row_stride;
-  weights.weight = const_cast<T*>(weight + row * part.weight_row_stride + channel * part.weight_channel_stride);
-  weights.points = transformed + (z * problem.tap_depth + channel) * kPointRows;
-  weights.point_pitch = problem.weight_pitch;
-  stage_weights(problem, weights, stage);
-  return problem.transforms.transform_weights(weights);
-}
-
-// Row blocks [first, stop). False where a weight is not finite or too large to be transformed.
-template <class T>
-bool transform_weights(const Problem<T>& problem, const T* weight, Index first, Index stop, T* transformed,
-                       int num_threads) {
-  const Correlation& part = problem.part;
-  const Index channel_blocks = ceil_divide(part.channels, kWeightChannels);
-  const Index block_tasks = problem.cube.depth * channel_blocks, group_tasks = (stop - first) * block_tasks;
-  const Index tasks = part.groups * group_tasks;
-  const int workers = worker_count(num_threads, tasks, problem.pass_weights());
-  if (problem.tap_depth != part.channels) std::fill_n(transformed, problem.pass_weights(), T{0});
-  std::vector<unsigned char> is_small(static_cast<std::size_t>(tasks), 1);
-  const Workspace stage(
-      workers, static_cast<std::size_t>(kWeightChannels * problem.cube.plane_taps() * problem.row_block) * sizeof(T));
-  parallel_for(tasks, workers, [&](Index task, int worker) {
-    const Index group = task / group_tasks, block = task % group_tasks / block_tasks;
-    const Index z = task % block_tasks / channel_blocks, channel = task % channel_blocks * kWeightChannels;
-    T* target = transformed + (group * problem.pass_blocks + block) * problem.weight_block();
-    is_small[static_cast<std::size_t>(task)] =
-        transform_weight_block(problem, weight + group * part.weight_group_stride, target,
-                               (first + block) * problem.row_block, z, channel, reinterpret_cast<T*>(stage.of(worker)));
-  });
-  return std::find(is_small.begin(), is_small.end(), 0) == is_small.end();
-}
+using Problem = WinogradProblem<T>;
 
 template <class T>
 struct Scratch {
@@ -142,10 +23,12 @@ struct Scratch {
 
   static std::size_t carve(Carver carver, const Problem<T>& problem, Scratch& scratch) {
     const Index lanes = problem.kernels.lanes;
-    scratch.stage = carver.take<T>(problem.reader.staged_pixels(problem.cut) * lanes);
+    const Index strip_pixels = problem.cut.tile_height * problem.cut.tile_width * problem.cut.strip_tiles;
+    const Index staged = std::max(problem.reader.staged_pixels(problem.cut), problem.phases_at_once * strip_pixels);
+    scratch.stage = carver.take<T>(staged * lanes);
     scratch.columns = carver.take<T>(problem.transforms.y.points * problem.reader.columns(problem.cut) * lanes);
-    scratch.transformed = carver.take<T>(problem.chunks * problem.points * problem.tile_pitch);
-    scratch.products = carver.take<T>(problem.points * problem.product_pitch);
+    scratch.transformed = carver.take<T>(problem.chunks() * problem.points * problem.tile_pitch);
+    scratch.products = carver.take<T>(problem.phases_at_once * problem.phase_products());
     scratch.bias = carver.take<T>(kPointRows);
     return carver.used();
   }
@@ -155,73 +38,101 @@ struct Scratch {
 template <class T>
 bool transform_strip(const Problem<T>& problem, const T* source, const Strip& strip, Index tile,
                      const Scratch<T>& scratch) noexcept {
-  const Correlation& part = problem.part;
-  const Index lanes = problem.kernels.lanes;
+  const StripTransform<T> transform{
+      problem.kernels, problem.reader,  problem.cut,       problem.transforms.transform_source,
+      scratch.stage,   scratch.columns, kTransformedPitch, problem.tile_pitch};
+  const std::vector<View>& views = problem.phases.views;
   bool is_small = true;
-  for (Index z = 0; z < problem.cube.depth; ++z)
-    for (Index channel = 0; channel < part.channels; channel += lanes) {
-      StripSource<T> values = problem.reader.read(
-          problem.kernels, problem.cut, strip, strip.z + problem.cube.least[0] + z * problem.cube.dilation[0],
-          source + channel * part.source.channel_stride, std::min(lanes, part.channels - channel), scratch.stage);
-      const Index entry = z * problem.tap_depth + channel, chunk = entry / problem.chunk_depth;
-      values.columns = scratch.columns;
-      values.transformed = scratch.transformed + chunk * problem.points * problem.tile_pitch +
-                           tile * kTransformedPitch + entry % problem.chunk_depth;
-      values.tile_pitch = kTransformedPitch;
-      values.point_pitch = problem.tile_pitch;
-      is_small &= problem.transforms.transform_source(values);
-    }
+  for (const View *first = views.data(), *end = first + views.size(), *stop = first; first != end; first = stop) {
+    while (stop != end && stop->least[0] == first->least[0]) ++stop;
+    is_small &= transform.run(strip, first, stop, source, problem.part.channels, [&](Index number, Index channel) {
+      const Index offset = problem.transformed_offset(first - views.data() + number, channel);
+      return scratch.transformed + offset + tile * kTransformedPitch;
+    });
+  }
   return is_small;
 }
 
-// Products of all points of `tiles` tiles with one block of rows.
+// products (or, adding, +=) the sum over one chunk of one plane, at one point.
 template <class T>
-void multiply_points(const Problem<T>& problem, const T* weights, Index tiles, Index rows,
-                     const Scratch<T>& scratch) noexcept {
+void multiply_chunk(const Problem<T>& problem, bool is_added, const T* transformed, const T* weights, Index tiles,
+                    Index rows, Index depth, T* products) noexcept {
   const PointKernels<T>& kernels = problem.kernels.winograd;
   const Index lanes = problem.kernels.lanes, row_vectors = ceil_divide(rows, lanes);
   const Index tile_rows = ceil_divide(tiles, ceil_divide(tiles, kernels.tile_rows));
-  for (Index point = 0; point < problem.points; ++point)
-    for (Index chunk = 0; chunk < problem.chunks; ++chunk) {
-      const T* transformed = scratch.transformed + (chunk * problem.points + point) * problem.tile_pitch;
-      const T* point_weights = weights + point * problem.weight_pitch + chunk * problem.chunk_depth * kPointRows;
-      T* products = scratch.products + point * problem.product_pitch;
-      const Index depth = std::min(problem.chunk_depth, problem.depth - chunk * problem.chunk_depth);
-      const auto& product = chunk == 0 ? kernels.set : kernels.add;
-      for (Index vector = 0; vector < row_vectors; vector += kernels.tile_vectors) {
-        const Index vectors = std::min<Index>(kernels.tile_vectors, row_vectors - vector);
-        for (Index tile = 0; tile < tiles; tile += tile_rows)
-          product[std::min(tile_rows, tiles - tile) - 1][vectors - 1](
-              transformed + tile * kTransformedPitch, point_weights + vector * lanes,
-              products + tile * kProductPitch + vector * lanes, depth);
-      }
-    }
+  const auto& product = is_added ? kernels.add : kernels.set;
+  for (Index vector = 0; vector < row_vectors; vector += kernels.tile_vectors) {
+    const Index vectors = std::min<Index>(kernels.tile_vectors, row_vectors - vector);
+    for (Index tile = 0; tile < tiles; tile += tile_rows)
+      product[std::min(tile_rows, tiles - tile) - 1][vectors - 1](
+          transformed + tile * kTransformedPitch, weights + vector * lanes,
+          products + tile * kProductPitch + vector * lanes, depth);
+  }
 }
 
-// One vector of target channels of one strip: straight to the target, or through the stage where they lie apart.
+// Products of all points of `tiles` tiles with one block of rows of a phase.
 template <class T>
-void write_strip(const Problem<T>& problem, const Strip& strip, const T* products, const T* bias, Index lanes,
-                 T* target, T* stage) noexcept {
-  const Grid& grid = problem.part.target;
-  const Index vector = problem.kernels.lanes;
-  const bool is_staged = grid.channel_stride != 1;
-  target += strip.batch * grid.batch_stride + strip.z * grid.axis_stride[0] + strip.y * grid.axis_stride[1] +
-            strip.x * grid.axis_stride[2];
-  const Index row_pitch = problem.cut.y_step * grid.axis_stride[1];
-  const Index column_pitch = problem.cut.x_step * grid.axis_stride[2];
-  StripTarget<T> values{products,   problem.product_pitch, bias, target, row_pitch, column_pitch,
-                        strip.rows, strip.columns,         lanes};
-  if (is_staged) {
-    values.target = stage;
-    values.row_pitch = strip.columns * vector;
-    values.column_pitch = vector;
+void multiply_points(const Problem<T>& problem, const WinogradPhase& phase, const T* weights, Index tiles, Index rows,
+                     const Scratch<T>& scratch, T* products) noexcept {
+  const Index planes = static_cast<Index>(phase.planes.size());
+  for (Index point = 0; point < problem.points; ++point, products += problem.product_pitch) {
+    const T* point_weights = weights + point * problem.weight_pitch;
+    const T* transformed = scratch.transformed + point * problem.tile_pitch;
+    bool is_added = false;
+    for (Index plane = 0; plane < planes; plane += problem.run_planes) {
+      if (!takes_part(problem.transforms, phase.planes[static_cast<std::size_t>(plane)], point)) continue;
+      const Index view = phase.views[static_cast<std::size_t>(plane)];
+      for (Index entry = 0; entry < problem.run_depth(); entry += problem.chunk_depth) {
+        multiply_chunk(problem, is_added, transformed + problem.transformed_offset(view, entry),
+                       point_weights + (plane * problem.plane_depth + entry) * kPointRows, tiles, rows,
+                       std::min(problem.chunk_depth, problem.run_depth() - entry), products);
+        is_added = true;
+      }
+    }
+    if (!is_added) std::fill_n(products, tiles * kProductPitch, T{0});
   }
-  problem.transforms.transform_products(values);
+}
+
+// One vector of target channels of one strip of phases: straight to the target, or through the stage, which brings the
+// pixels of all phases of a row together, where the channels lie apart. Products are those of the first phase.
+template <class T>
+void write_strip(const Problem<T>& problem, Index first_phase, Index number, const T* products, const T* bias,
+                 Index lanes, T* target, T* stage) noexcept {
+  const Index vector = problem.kernels.lanes, phases = problem.phases_at_once;
+  const WinogradPhase* first = problem.phases.phases.data() + first_phase;
+  const Grid& grid = first->part->target;
+  const Strip strip = problem.cut.strip(grid, number);
+  const bool is_staged = grid.channel_stride != 1;
+  target += first->part->target_offset + strip.batch * grid.batch_stride + strip.z * grid.axis_stride[0] +
+            strip.y * grid.axis_stride[1] + strip.x * grid.axis_stride[2];
+  const Index row_pitch = problem.cut.y_step * grid.axis_stride[1];
+  const Index column_pitch = problem.cut.x_step * grid.axis_stride[2] / phases;
+  Index columns = 0;
+  for (Index phase = 0; phase < phases; ++phase)
+    columns += problem.cut.strip(first[phase].part->target, number).columns;
+  for (Index phase = 0; phase < phases; ++phase) {
+    const Index own_columns = problem.cut.strip(first[phase].part->target, number).columns;
+    StripTarget<T> values{products + phase * problem.phase_products(),
+                          problem.product_pitch,
+                          bias,
+                          target,
+                          row_pitch,
+                          column_pitch,
+                          strip.rows,
+                          own_columns,
+                          lanes};
+    if (is_staged) {
+      values.target = stage + phase * vector;
+      values.row_pitch = columns * vector;
+      values.column_pitch = phases * vector;
+    }
+    if (strip.rows > 0) problem.transforms.transform_products(values);
+  }
   if (!is_staged) return;
-  const bool is_dense = strip.columns == row_pitch && column_pitch == 1;
-  const Index runs = is_dense ? 1 : strip.rows, pixels = is_dense ? strip.rows * strip.columns : strip.columns;
+  const bool is_dense = columns == row_pitch && column_pitch == 1;
+  const Index runs = is_dense ? 1 : strip.rows, pixels = is_dense ? strip.rows * columns : columns;
   for (Index run = 0; run < runs; ++run)
-    problem.kernels.move_block(lanes, pixels, stage + run * values.row_pitch, 1, vector, target + run * row_pitch,
+    problem.kernels.move_block(lanes, pixels, stage + run * columns * vector, 1, vector, target + run * row_pitch,
                                grid.channel_stride, column_pitch);
 }
 
@@ -232,11 +143,37 @@ struct Task {
   const T* weights;
 };
 
+// One block of rows of all phases.
+template <class T>
+void run_rows(const Problem<T>& problem, const Task<T>& task, Index block, Index tiles, const T* bias, T* target,
+              const Scratch<T>& scratch) noexcept {
+  const Correlation& part = problem.part;
+  const Index lanes = problem.kernels.lanes, phases = static_cast<Index>(problem.phases.phases.size());
+  const Index row = block * problem.row_block, rows = std::min(problem.row_block, part.rows - row);
+  const Index first_row = task.group * part.rows + row;
+  const T* weights = task.weights + (block - task.first_row_block) * problem.weight_block();
+  std::fill_n(scratch.bias, kPointRows, T{0});
+  if (bias != nullptr) std::copy_n(bias + first_row, rows, scratch.bias);
+  for (Index phase = 0; phase < phases; phase += problem.phases_at_once) {
+    for (Index each = 0; each < problem.phases_at_once; ++each)
+      multiply_points(problem, problem.phases.phases[static_cast<std::size_t>(phase + each)],
+                      weights + (phase + each) * problem.phase_weights(), tiles, rows, scratch,
+                      scratch.products + each * problem.phase_products());
+    const T* products = scratch.products;
+    for (Index index = task.first_strip; index < task.stop_strip; ++index) {
+      const Index strip_tiles = problem.cut.strip(part.target, index).tiles;
+      for (Index first = 0; first < rows && strip_tiles > 0; first += lanes)
+        write_strip(problem, phase, index, products + first, scratch.bias + first, std::min(lanes, rows - first),
+                    target + (first_row + first) * part.target.channel_stride, scratch.stage);
+      products += strip_tiles * kProductPitch;
+    }
+  }
+}
+
 template <class T>
 void run_task(const Problem<T>& problem, const Task<T>& task, const T* source, const T* bias, T* target,
               unsigned char* is_small, const Scratch<T>& scratch) noexcept {
   const Correlation& part = problem.part;
-  const Index lanes = problem.kernels.lanes;
   source += task.group * part.channels * part.source.channel_stride;
   Index tiles = 0;
   for (Index index = task.first_strip; index < task.stop_strip; ++index) {
@@ -247,28 +184,16 @@ void run_task(const Problem<T>& problem, const Task<T>& task, const T* source, c
     tiles += strip.tiles;
   }
   if (tiles == 0) return;
-  for (Index block = task.first_row_block; block < task.stop_row_block; ++block) {
-    const Index row = block * problem.row_block, rows = std::min(problem.row_block, part.rows - row);
-    const Index first_row = task.group * part.rows + row;
-    multiply_points(problem, task.weights + (block - task.first_row_block) * problem.weight_block(), tiles, rows,
-                    scratch);
-    std::fill_n(scratch.bias, kPointRows, T{0});
-    if (bias != nullptr) std::copy_n(bias + first_row, rows, scratch.bias);
-    const T* products = scratch.products;
-    for (Index index = task.first_strip; index < task.stop_strip; ++index) {
-      const Strip strip = problem.cut.strip(part.target, index);
-      for (Index first = 0; first < rows && strip.tiles > 0; first += lanes)
-        write_strip(problem, strip, products + first, scratch.bias + first, std::min(lanes, rows - first),
-                    target + (first_row + first) * part.target.channel_stride, scratch.stage);
-      products += strip.tiles * kProductPitch;
-    }
-  }
+  for (Index block = task.first_row_block; block < task.stop_row_block; ++block)
+    run_rows(problem, task, block, tiles, bias, target, scratch);
 }
 
 // Images with a value that a transform would spread, once more by packed tiles: there it reaches what its windows hold.
 template <class T>
-void run_images_directly(const KernelTable* table, const Correlation& part, const T* source, const T* weight,
-                         const T* bias, T* target, const std::vector<unsigned char>& is_small, int num_threads) {
+void run_images_directly(const KernelTable* table, const std::vector<Correlation>& parts, const T* source,
+                         const T* weight, const T* bias, T* target, const std::vector<unsigned char>& is_small,
+                         int num_threads) {
+  const Correlation& part = parts.front();
   const std::size_t image_strips = is_small.size() / static_cast<std::size_t>(part.groups * part.batch);
   for (Index image = 0; image < part.batch; ++image) {
     bool is_done = true;
@@ -278,42 +203,71 @@ void run_images_directly(const KernelTable* table, const Correlation& part, cons
                  first + static_cast<std::ptrdiff_t>(image_strips);
     }
     if (is_done) continue;
-    Correlation one = part;
-    one.batch = 1;
-    run_packed<T>(table, {one}, source + image * part.source.batch_stride, weight, bias,
+    std::vector<Correlation> one = parts;
+    for (Correlation& each : one) each.batch = 1;
+    run_packed<T>(table, one, source + image * part.source.batch_stride, weight, bias,
                   target + image * part.target.batch_stride, num_threads);
   }
 }
 
-// What the transforms can read: neighbouring taps, and arrays where channels or pixels are neighbours.
-std::optional<TapCube> winograd_taps(const Correlation& part) {
-  const auto has_neighbours = [](const Grid& grid) { return grid.channel_stride == 1 || grid.axis_stride[2] == 1; };
-  if (!has_neighbours(part.source) || !has_neighbours(part.target)) return {};
-  return TapCube::find(part);
+// Products of a tile for each pair of a source and a target channel, and the taps of one of its pixels, in all phases
+// of a stride together.
+struct TileProducts {
+  Index points, taps;
+};
+
+TileProducts tile_products(const Correlation& part, const WinogradPhases& phases, Index outputs) {
+  const Index side = std::max(phases.height, phases.width);
+  const auto points_of = [&](Index taps) { return outputs + side - 1 - (taps < side ? 1 : 0); };
+  const auto rows_of = [&](Index taps) { return phases.height == 1 ? 1 : points_of(taps); };
+  if (!part.is_phase()) {
+    TileProducts products{0, static_cast<Index>(part.taps.size())};
+    for (const TapPlane& plane : phases.phases.front().planes)
+      products.points += rows_of(plane.height) * points_of(plane.width);
+    return products;
+  }
+  // Only the largest phase is known; the others have what is left of the kernel.
+  const auto sum_phases = [&](int axis, const auto& points) {
+    Index sum = 0;
+    for (Index first = 0; first < std::min(part.target_step[axis], part.window[axis]); ++first)
+      sum += points(ceil_divide(part.window[axis] - first, part.target_step[axis]));
+    return sum;
+  };
+  return {sum_phases(1, rows_of) * sum_phases(2, points_of), part.window[1] * part.window[2]};
 }
 
-// Products for each pair of a source and a target channel. To transform a weight costs as much as some tiles do; the
-// gradient of the weight has none to transform.
-Index winograd_work(const Correlation& part, const TapCube& cube, Index outputs, ConvPass pass) {
-  constexpr Index kTilesOfWeight = 32;
-  const Index height = cube.height == 1 ? 1 : outputs;
-  const Index points = (outputs + TapCube::kSide - 1) * (height + cube.height - 1);
+Index tiles_of(const Correlation& part, const WinogradPhases& phases, Index outputs) {
   const auto tiles_along = [&](int axis, Index tile) {
-    const Index extent = part.target.extent[axis], step = cube.dilation[axis];
+    const Index extent = part.target.extent[axis], step = phases.target_distance[axis];
     return std::min(step, extent) * ceil_divide(ceil_divide(extent, step), tile);
   };
-  const Index image_tiles = tiles_along(1, height) * tiles_along(2, outputs);
-  const Index tiles = part.batch * part.target.extent[0] * image_tiles;
-  return points * (tiles + (pass == ConvPass::grad_weight ? 0 : kTilesOfWeight));
+  const Index image_tiles = tiles_along(1, phases.height == 1 ? 1 : outputs) * tiles_along(2, outputs);
+  return part.batch * part.target.extent[0] * image_tiles;
+}
+
+// To transform a weight, or its gradient, costs as much as some tiles do.
+Index winograd_work(const Correlation& part, const WinogradPhases& phases, Index outputs, ConvPass pass) {
+  const Index weights = pass == ConvPass::grad_weight ? 8 : 32;
+  return tile_products(part, phases, outputs).points * (tiles_of(part, phases, outputs) + weights);
+}
+
+// Terms of a sum; of all phases, the mean.
+Index mean_terms(const Correlation& part, ConvPass pass) {
+  if (pass == ConvPass::grad_weight) return part.pixels();
+  if (!part.is_phase()) return part.depth();
+  Index terms = part.channels;
+  for (int axis = 0; axis < kAxes; ++axis) terms = terms * part.window[axis] / part.target_step[axis];
+  return terms;
 }
 
 template <class T, int Outputs>
-void run_part(const KernelTable* table, const Correlation& part, const TapCube& cube, const T* source, const T* weight,
-              const T* bias, T* target, int num_threads) {
+void run_phases(const KernelTable* table, const std::vector<Correlation>& parts, const WinogradPhases& phases,
+                const T* source, const T* weight, const T* bias, T* target, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  PackedWeights<T> weights(Outputs == 2 ? PackedForm::winograd_f2 : PackedForm::winograd_f4, kernels, part, weight);
-  const Problem<T> problem =
-      make_problem(part, cube, kernels, winograd_kernels<Outputs>(kernels, cube.height), weights.are_kept());
+  PackedWeights<T> weights(Outputs == 2 ? PackedForm::winograd_f2 : PackedForm::winograd_f4, kernels, parts, weight);
+  const Problem<T> problem(phases, kernels, winograd_kernels<Outputs>(kernels, phases.height, phases.width),
+                           weights.are_kept());
+  const Correlation& part = problem.part;
   const int threads = num_threads > 0 ? num_threads : default_threads();
   const Index blocks = part.groups * problem.cut.blocks;
   if (blocks == 0) return;
@@ -327,9 +281,11 @@ void run_part(const KernelTable* table, const Correlation& part, const TapCube& 
   std::vector<unsigned char> is_small(static_cast<std::size_t>(part.groups * problem.cut.strips), 1);
   for (Index first = 0; first < problem.row_blocks; first += problem.pass_blocks) {
     const Index stop = std::min(first + problem.pass_blocks, problem.row_blocks);
-    const auto transform = [&](T* memory) { return transform_weights(problem, weight, first, stop, memory, threads); };
+    const auto transform = [&](T* memory) {
+      return transform_winograd_weights(problem, weight, first, stop, memory, threads);
+    };
     if (!weights.pack(problem.pass_weights(), transform))
-      return run_packed<T>(table, {part}, source, weight, bias, target, num_threads);
+      return run_packed<T>(table, parts, source, weight, bias, target, num_threads);
     parallel_for(tasks, workers, [&](Index index, int worker) {
       Scratch<T> own;
       Scratch<T>::carve(Carver(scratch.of(worker)), problem, own);
@@ -341,38 +297,42 @@ void run_part(const KernelTable* table, const Correlation& part, const TapCube& 
                          first_part,
                          std::min(first_part + part_blocks, stop),
                          weights.data() + (group * problem.pass_blocks + first_part - first) * problem.weight_block()};
-      run_task(problem, task, source, bias, target + part.target_offset, is_small.data() + group * problem.cut.strips,
-               own);
+      run_task(problem, task, source, bias, target, is_small.data() + group * problem.cut.strips, own);
     });
   }
-  run_images_directly(table, part, source, weight, bias, target, is_small, num_threads);
+  run_images_directly(table, parts, source, weight, bias, target, is_small, num_threads);
 }
 
 }  // namespace
 
 template <int Outputs>
-bool winograd_wins(const KernelTable& table, const Correlation& part, ConvPass pass) {
-  const std::optional<TapCube> cube = winograd_taps(part);
-  if (!cube || part.channels < kLeastChannels || part.rows < kLeastRows) return false;
-  const Index terms = pass == ConvPass::grad_weight ? part.pixels() : part.depth();
-  if (terms < winograd_kernels<Outputs>(table.conv_f32, cube->height).least_terms) return false;
-  const Index work = winograd_work(part, *cube, Outputs, pass);
-  return work < cube->plane_taps() * part.pixels() && work <= winograd_work(part, *cube, 2, pass);
+bool winograd_wins(const KernelTable& table, const Correlation& part, ConvPass pass, const WinogradDemands& demands) {
+  const Index channels = std::min(part.channels, part.rows);
+  if (channels < kLeastChannels) return false;
+  const std::optional<WinogradPhases> phases = WinogradPhases::find({part});
+  const bool are_small = phases && Outputs == 2 && std::max(phases->height, phases->width) == 2;
+  if (!phases || (are_small && channels < kLeastSmallTileChannels)) return false;
+  const WinogradTerms& least = winograd_kernels<Outputs>(table.conv_f32, phases->height, phases->width).least_terms;
+  const Index least_terms = demands.is_highest ? least.highest : part.is_phase() ? least.phases : least.high;
+  if (mean_terms(part, pass) < least_terms) return false;
+  const Index work = winograd_work(part, *phases, Outputs, pass);
+  const Index direct = tile_products(part, *phases, Outputs).taps * part.pixels();
+  // Transforms cost the rest.
+  const Index most_percent = demands.has_matrices ? 60 : pass == ConvPass::grad_weight ? 68 : 85;
+  return 100 * work < most_percent * direct && work <= winograd_work(part, *phases, 2, pass);
 }
 
-template bool winograd_wins<2>(const KernelTable&, const Correlation&, ConvPass);
-template bool winograd_wins<4>(const KernelTable&, const Correlation&, ConvPass);
+template bool winograd_wins<2>(const KernelTable&, const Correlation&, ConvPass, const WinogradDemands&);
+template bool winograd_wins<4>(const KernelTable&, const Correlation&, ConvPass, const WinogradDemands&);
 
 template <class T, int Outputs>
 void run_winograd(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
                   const T* bias, T* target, int num_threads) {
-  std::vector<Correlation> others;
-  for (const Correlation& part : parts) {
-    const std::optional<TapCube> cube = winograd_taps(part);
-    if (cube) run_part<T, Outputs>(table, part, *cube, source, weight, bias, target, num_threads);
-    else others.push_back(part);
-  }
-  if (!others.empty()) run_packed(table, others, source, weight, bias, target, num_threads);
+  const std::optional<WinogradPhases> phases = WinogradPhases::find(parts);
+  if (phases) return run_phases<T, Outputs>(table, parts, *phases, source, weight, bias, target, num_threads);
+  if (parts.size() == 1) return run_packed(table, parts, source, weight, bias, target, num_threads);
+  for (const Correlation& part : parts)
+    run_winograd<T, Outputs>(table, {part}, source, weight, bias, target, num_threads);
 }
 
 template void run_winograd<float, 2>(const KernelTable*, const std::vector<Correlation>&, const float*, const float*,

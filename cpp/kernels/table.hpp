@@ -94,10 +94,10 @@ struct PlaneTile {
 constexpr int kMostRowTileRows = 8;
 constexpr int kMostDotRows = 4, kMostDotTaps = 8;
 
-// Winograd: // 3 taps along an axis become products at `points` = outputs + 2 points. Matrices of transformed values,
-// one for each point, are [tile][channel]; their pitches are constants, so that a micro-kernel's rows are
+// Winograd: 2 or 3 taps along an axis become products at `points` = outputs + taps - 1 points. Matrices of transformed
+// values, one for each point, are [tile][channel]; their pitches are constants, so that a micro-kernel's rows are
 // displacements.
-constexpr int kMostPoints = 6;
+constexpr int kMostPoints = 6, kMostSideTaps = 3;
 constexpr Index kPointDepth = 128;        // channels of a tile's row, summed in registers
 constexpr Index kTransformedPitch = 144;  // an odd number of cache lines: rows spread over all sets
 constexpr Index kPointRows = 64;          // target channels of a block of transformed weights
@@ -110,7 +110,7 @@ struct StripSource {
   Index pitches[kMostPoints];  // from pixel to pixel
   Index first, stop;           // columns that exist, the others are zero
   Index tiles, lanes;          // channels that exist
-  T* columns;                  // scratch of points * (outputs * tiles + 2) vectors
+  T* columns;                  // scratch of points * (outputs * tiles + taps - 1) vectors
   T* transformed;              // [point][tile][tile_pitch]
   Index tile_pitch, point_pitch;
 };
@@ -131,7 +131,7 @@ struct StripTarget {
 template <class T>
 struct PointWeights {
   T* weight;
-  Index offsets[9];  // of the taps, from the first to the last in the source
+  Index offsets[kMostSideTaps * kMostSideTaps];  // [y][x] from the first tap in the source; negative: no tap
   Index channels, channel_stride;
   Index rows, row_stride;
   T* points;  // [point][channel][kPointRows]
@@ -142,10 +142,16 @@ struct WinogradAxis {
   Index taps, outputs, points;  // 1, 1 and 1 where an axis stays as it is
 };
 
+// The shortest sums whose error is what a precision allows: that of the transforms does not shrink with the sum.
+struct WinogradTerms {
+  Index high, phases;  // up to twice the error of a sum in sequence; phases of a stride: the mean of theirs
+  Index highest;       // no more than that error
+};
+
 template <class T>
 struct WinogradKernels {
   WinogradAxis y, x;
-  Index least_terms;  // of a sum: in shorter ones the error of the transforms exceeds what their precision allows
+  WinogradTerms least_terms;
   // Both return whether every value that was read is small enough to be transformed: not NaN, not inf, no overflow.
   bool (*transform_source)(const StripSource<T>& strip);
   bool (*transform_gradient)(const StripSource<T>& strip);  // the adjoint of transform_products
@@ -161,10 +167,16 @@ using PointProduct = void (*)(const T* transformed, const T* weights, T* product
 template <class T>
 using PointGradient = void (*)(const T* transformed, Index tile_pitch, const T* gradients, T* sums, Index tiles);
 
+// For 2 and for 3 taps, along x or along both axes.
+template <class T>
+struct WinogradSizes {
+  WinogradKernels<T> along_x[kMostSideTaps - 1], along_both[kMostSideTaps - 1];  // [taps - 2]
+};
+
 template <class T>
 struct PointKernels {
-  WinogradKernels<T> two, four, two_by_two, four_by_four;  // outputs of a tile, along x or along both axes
-  int tile_rows, tile_vectors;                             // largest micro-kernel
+  WinogradSizes<T> two_outputs, four_outputs;  // of a tile, along an axis
+  int tile_rows, tile_vectors;                 // largest micro-kernel
   PointProduct<T> set[kMostTileRows][kMostTileVectors], add[kMostTileRows][kMostTileVectors];
   PointGradient<T> gradient[kMostTileRows][kMostTileVectors];
 };

@@ -1,15 +1,15 @@
-// Winograd convolution of 3 taps along an axis or two: tiles of the source, of the weights and of gradients become
+// Winograd convolution of 2 or 3 taps along an axis or two: tiles of the source, of the weights and of gradients become
 // products at points.
 //
 // Layout:    lanes are channels, so a transform is the same for every lane and knows no neighbours but pixels.
-// Semantics: F(4, 3) at the points 0, +-5/8, +-3/2, inf; F(2, 3) at 0, +-1, inf; both axes alike. A value that is not
-// finite
-//            would reach its whole tile: the transforms report it, and the caller computes that image directly.
-// Numerics:  cpp/README.md, note 27: about 0.6 (two outputs) and 1.1 to 2 times (four) the error of a sum in sequence,
-//            if it is not short. Every product is summed in the order of the channels.
-// Cost:      36 / 16 and 16 / 4 products for each output in place of 9, along one axis 6 / 4 and 4 / 2 in place of 3.
-// The transforms are bound by loads and stores. Source:    Lavin and Gray, arXiv:1509.09308; points after Barabasz et
-// al., arXiv:1803.10986.
+// Semantics: F(4, 3) at the points 0, +-5/8, +-3/2, inf; F(4, 2) at +-3/8, +-5/4, inf; F(2, 3) at 0, +-1, inf; F(2, 2)
+//            at 0, 1, inf; both axes alike. A value that is not finite would reach its whole tile: the transforms
+//            report it, and the caller computes that image directly.
+// Numerics:  cpp/README.md, notes 27 and 51: about 0.6 to 1 (two outputs) and 1.1 to 2 times (four) the error of a sum
+//            in sequence, if it is not short. Every product is summed in the order of the channels.
+// Cost:      36 / 16 and 16 / 4 products for each output in place of 9, 25 / 16 and 9 / 4 in place of 4, and the roots
+//            of these along one axis. The transforms are bound by loads and stores.
+// Source:    Lavin and Gray, arXiv:1509.09308; points after Barabasz et al., arXiv:1803.10986.
 
 // What a strip holds: the pixels under the windows of its tiles, or gradients of the tiles themselves.
 template <class T, class Points>
@@ -153,7 +153,8 @@ static inline __attribute__((always_inline)) void transform_taps(const PointWeig
     Vector<T> taps[PointsY::kTaps], values[PointsY::kPoints];
 #pragma GCC unroll 3
     for (int y = 0; y < PointsY::kTaps; ++y) {
-      taps[y] = load_first_apart(source + weights.offsets[kTaps * y + x], lanes, weights.row_stride);
+      const Index offset = weights.offsets[kTaps * y + x];
+      taps[y] = offset < 0 ? Vector<T>{} : load_first_apart(source + offset, lanes, weights.row_stride);
       magnitude.see(taps[y]);
     }
     PointsY::weights(taps, values);
@@ -204,7 +205,8 @@ static inline __attribute__((always_inline)) void gather_taps(const PointWeights
     Vector<T> taps[kTaps];
     PointsX::weight_gradient(columns[y], taps);
 #pragma GCC unroll 3
-    for (int x = 0; x < kTaps; ++x) store(target + weights.offsets[kTaps * y + x], taps[x]);
+    for (int x = 0; x < kTaps; ++x)
+      if (weights.offsets[kTaps * y + x] >= 0) store(target + weights.offsets[kTaps * y + x], taps[x]);
   }
 }
 
@@ -274,7 +276,7 @@ constexpr void fill_point_tiles(PointKernels<T>& kernels) {
 }
 
 template <class T, class PointsY, class PointsX>
-constexpr WinogradKernels<T> make_winograd_kernels(Index least_terms) {
+constexpr WinogradKernels<T> make_winograd_kernels(const WinogradTerms& least_terms) {
   return {{PointsY::kTaps, PointsY::kOutputs, PointsY::kPoints},
           {PointsX::kTaps, PointsX::kOutputs, PointsX::kPoints},
           least_terms,
@@ -288,10 +290,16 @@ constexpr WinogradKernels<T> make_winograd_kernels(Index least_terms) {
 template <class T>
 constexpr PointKernels<T> make_point_kernels() {
   PointKernels<T> kernels{};
-  kernels.two = make_winograd_kernels<T, OneOutput<T>, TwoOutputs<T>>(64);
-  kernels.four = make_winograd_kernels<T, OneOutput<T>, FourOutputs<T>>(64);
-  kernels.two_by_two = make_winograd_kernels<T, TwoOutputs<T>, TwoOutputs<T>>(144);
-  kernels.four_by_four = make_winograd_kernels<T, FourOutputs<T>, FourOutputs<T>>(kHasFusedMultiplyAdd ? 288 : 432);
+  // Without fused multiply-add, products are rounded once more.
+  constexpr Index kShare = kHasFusedMultiplyAdd ? 2 : 3, kNever = Index{1} << 60;
+  kernels.two_outputs = {{make_winograd_kernels<T, F11<T>, F22<T>>({64, 64, 1024}),
+                          make_winograd_kernels<T, F11<T>, F23<T>>({64, 64, 64})},
+                         {make_winograd_kernels<T, F22<T>, F22<T>>({64, 64, 1024}),
+                          make_winograd_kernels<T, F23<T>, F23<T>>({144, 144, 144})}};
+  kernels.four_outputs = {{make_winograd_kernels<T, F11<T>, F42<T>>({64, 64, kNever}),
+                           make_winograd_kernels<T, F11<T>, F43<T>>({64, 64, kNever})},
+                          {make_winograd_kernels<T, F42<T>, F42<T>>({64 * kShare, 96 * kShare, kNever}),
+                           make_winograd_kernels<T, F43<T>, F43<T>>({144 * kShare, 576 * kShare, kNever})}};
   kernels.tile_rows = kGradientRows;
   kernels.tile_vectors = kChannelVectors;
   fill_point_tiles<T, kGradientRows, kChannelVectors>(kernels);

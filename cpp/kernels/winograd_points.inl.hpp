@@ -1,12 +1,93 @@
-// The transforms of one axis, in both directions.
+// The transforms of one axis, in both directions: F(outputs, taps).
 //
 // For the finite points x_j: `source` has the coefficients of the product of (x - x_i) over all other points, `weights`
 // the powers 1, x_j, x_j^2 over the product of (x_j - x_i), `products` the powers x_j^i. `gradient` and
-// `weight_gradient` are the adjoints of `products` and `weights`.
+// `weight_gradient` are the adjoints of `products` and `weights`. The last point is infinity, where weights have their
+// last tap: without it, nothing is multiplied there.
 // Source: Lavin and Gray, arXiv:1509.09308; points after Barabasz et al., arXiv:1803.10986.
 
+// even + point * odd and even - point * odd.
 template <class T>
-struct TwoOutputs {
+static inline __attribute__((always_inline)) void point_pair(T point, Vector<T> even, Vector<T> odd, Vector<T>& plus,
+                                                             Vector<T>& minus) {
+  plus = multiply_add(broadcast(point), odd, even);
+  minus = multiply_add(broadcast(-point), odd, even);
+}
+
+// Two taps.
+template <class T>
+struct F22 {
+  static constexpr int kOutputs = 2, kPoints = 3, kTaps = 2;
+
+  static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[3], Vector<T> (&v)[3]) {
+    v[0] = d[0] - d[1];
+    v[1] = d[1];
+    v[2] = d[2] - d[1];
+  }
+  static inline __attribute__((always_inline)) void weights(const Vector<T> (&g)[2], Vector<T> (&u)[3]) {
+    u[0] = g[0];
+    u[1] = g[0] + g[1];
+    u[2] = g[1];
+  }
+  static inline __attribute__((always_inline)) void products(const Vector<T> (&m)[3], Vector<T> (&y)[2]) {
+    y[0] = m[0] + m[1];
+    y[1] = m[1] + m[2];
+  }
+  static inline __attribute__((always_inline)) void gradient(const Vector<T> (&y)[2], Vector<T> (&m)[3]) {
+    m[0] = y[0];
+    m[1] = y[0] + y[1];
+    m[2] = y[1];
+  }
+  static inline __attribute__((always_inline)) void weight_gradient(const Vector<T> (&u)[3], Vector<T> (&g)[2]) {
+    g[0] = u[0] + u[1];
+    g[1] = u[1] + u[2];
+  }
+};
+
+template <class T>
+struct F42 {
+  static constexpr int kOutputs = 4, kPoints = 5, kTaps = 2;
+  static constexpr T kNear = T(0.375), kFar = T(1.25), kNear2 = kNear * kNear, kFar2 = kFar * kFar;
+  static constexpr T kNearNorm = 1 / (2 * (kNear2 - kFar2)), kFarNorm = 1 / (2 * (kFar2 - kNear2));
+
+  static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[5], Vector<T> (&v)[5]) {
+    const Vector<T> near2 = broadcast(-kNear2), far2 = broadcast(-kFar2);
+    point_pair(kNear, multiply_add(far2, d[1], d[3]), multiply_add(far2, d[0], d[2]), v[0], v[1]);
+    point_pair(kFar, multiply_add(near2, d[1], d[3]), multiply_add(near2, d[0], d[2]), v[2], v[3]);
+    v[4] = multiply_add(broadcast(kNear2 * kFar2), d[0], multiply_add(broadcast(-(kNear2 + kFar2)), d[2], d[4]));
+  }
+  static inline __attribute__((always_inline)) void weights(const Vector<T> (&g)[2], Vector<T> (&u)[5]) {
+    const Vector<T> near_norm = broadcast(kNearNorm), far_norm = broadcast(kFarNorm);
+    point_pair(1 / kNear, near_norm * g[1], near_norm * g[0], u[0], u[1]);
+    point_pair(1 / kFar, far_norm * g[1], far_norm * g[0], u[2], u[3]);
+    u[4] = g[1];
+  }
+  static inline __attribute__((always_inline)) void products(const Vector<T> (&m)[5], Vector<T> (&y)[4]) {
+    const Vector<T> near_sum = m[0] + m[1], near_difference = m[0] - m[1];
+    const Vector<T> far_sum = m[2] + m[3], far_difference = m[2] - m[3];
+    y[0] = near_sum + far_sum;
+    y[1] = multiply_add(broadcast(kNear), near_difference, broadcast(kFar) * far_difference);
+    y[2] = multiply_add(broadcast(kNear2), near_sum, broadcast(kFar2) * far_sum);
+    y[3] = multiply_add(broadcast(kNear2 * kNear), near_difference,
+                        multiply_add(broadcast(kFar2 * kFar), far_difference, m[4]));
+  }
+  static inline __attribute__((always_inline)) void gradient(const Vector<T> (&y)[4], Vector<T> (&m)[5]) {
+    point_pair(kNear, multiply_add(broadcast(kNear2), y[2], y[0]), multiply_add(broadcast(kNear2), y[3], y[1]), m[0],
+               m[1]);
+    point_pair(kFar, multiply_add(broadcast(kFar2), y[2], y[0]), multiply_add(broadcast(kFar2), y[3], y[1]), m[2],
+               m[3]);
+    m[4] = y[3];
+  }
+  static inline __attribute__((always_inline)) void weight_gradient(const Vector<T> (&u)[5], Vector<T> (&g)[2]) {
+    const Vector<T> near_norm = broadcast(kNearNorm), far_norm = broadcast(kFarNorm);
+    g[0] = multiply_add(broadcast(1 / kNear) * near_norm, u[0] - u[1], broadcast(1 / kFar) * far_norm * (u[2] - u[3]));
+    g[1] = multiply_add(near_norm, u[0] + u[1], multiply_add(far_norm, u[2] + u[3], u[4]));
+  }
+};
+
+// Three taps.
+template <class T>
+struct F23 {
   static constexpr int kOutputs = 2, kPoints = 4, kTaps = 3;
 
   static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[4], Vector<T> (&v)[4]) {
@@ -41,31 +122,25 @@ struct TwoOutputs {
 };
 
 template <class T>
-struct FourOutputs {
+struct F43 {
   static constexpr int kOutputs = 4, kPoints = 6, kTaps = 3;
   static constexpr T kNear = T(0.625), kFar = T(1.5), kNear2 = kNear * kNear, kFar2 = kFar * kFar;
   static constexpr T kZeroNorm = 1 / (kNear2 * kFar2), kNearNorm = 1 / (2 * kNear2 * (kNear2 - kFar2)),
                      kFarNorm = 1 / (2 * kFar2 * (kFar2 - kNear2));
 
-  // even + point * odd and even - point * odd.
-  static inline __attribute__((always_inline)) void pair(T point, Vector<T> even, Vector<T> odd, Vector<T>& plus,
-                                                         Vector<T>& minus) {
-    plus = multiply_add(broadcast(point), odd, even);
-    minus = multiply_add(broadcast(-point), odd, even);
-  }
   static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[6], Vector<T> (&v)[6]) {
     const Vector<T> product = broadcast(kNear2 * kFar2), sum = broadcast(-(kNear2 + kFar2));
     const Vector<T> near2 = broadcast(-kNear2), far2 = broadcast(-kFar2);
     v[0] = multiply_add(product, d[0], multiply_add(sum, d[2], d[4]));
-    pair(kNear, multiply_add(far2, d[2], d[4]), multiply_add(far2, d[1], d[3]), v[1], v[2]);
-    pair(kFar, multiply_add(near2, d[2], d[4]), multiply_add(near2, d[1], d[3]), v[3], v[4]);
+    point_pair(kNear, multiply_add(far2, d[2], d[4]), multiply_add(far2, d[1], d[3]), v[1], v[2]);
+    point_pair(kFar, multiply_add(near2, d[2], d[4]), multiply_add(near2, d[1], d[3]), v[3], v[4]);
     v[5] = multiply_add(product, d[1], multiply_add(sum, d[3], d[5]));
   }
   static inline __attribute__((always_inline)) void weights(const Vector<T> (&g)[3], Vector<T> (&u)[6]) {
     u[0] = broadcast(kZeroNorm) * g[0];
     const Vector<T> near_norm = broadcast(kNearNorm), far_norm = broadcast(kFarNorm);
-    pair(kNear, near_norm * multiply_add(broadcast(kNear2), g[2], g[0]), near_norm * g[1], u[1], u[2]);
-    pair(kFar, far_norm * multiply_add(broadcast(kFar2), g[2], g[0]), far_norm * g[1], u[3], u[4]);
+    point_pair(kNear, near_norm * multiply_add(broadcast(kNear2), g[2], g[0]), near_norm * g[1], u[1], u[2]);
+    point_pair(kFar, far_norm * multiply_add(broadcast(kFar2), g[2], g[0]), far_norm * g[1], u[3], u[4]);
     u[5] = g[2];
   }
   static inline __attribute__((always_inline)) void products(const Vector<T> (&m)[6], Vector<T> (&y)[4]) {
@@ -79,8 +154,10 @@ struct FourOutputs {
   }
   static inline __attribute__((always_inline)) void gradient(const Vector<T> (&y)[4], Vector<T> (&m)[6]) {
     m[0] = y[0];
-    pair(kNear, multiply_add(broadcast(kNear2), y[2], y[0]), multiply_add(broadcast(kNear2), y[3], y[1]), m[1], m[2]);
-    pair(kFar, multiply_add(broadcast(kFar2), y[2], y[0]), multiply_add(broadcast(kFar2), y[3], y[1]), m[3], m[4]);
+    point_pair(kNear, multiply_add(broadcast(kNear2), y[2], y[0]), multiply_add(broadcast(kNear2), y[3], y[1]), m[1],
+               m[2]);
+    point_pair(kFar, multiply_add(broadcast(kFar2), y[2], y[0]), multiply_add(broadcast(kFar2), y[3], y[1]), m[3],
+               m[4]);
     m[5] = y[3];
   }
   static inline __attribute__((always_inline)) void weight_gradient(const Vector<T> (&u)[6], Vector<T> (&g)[3]) {
@@ -95,7 +172,7 @@ struct FourOutputs {
 
 // An axis of one tap stays as it is.
 template <class T>
-struct OneOutput {
+struct F11 {
   static constexpr int kOutputs = 1, kPoints = 1, kTaps = 1;
 
   static inline __attribute__((always_inline)) void source(const Vector<T> (&d)[1], Vector<T> (&v)[1]) { v[0] = d[0]; }
