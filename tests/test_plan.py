@@ -27,7 +27,7 @@ resnet_3x3_64@56: f4 f4 f4 | f4 f4 f4
 resnet_3x3_128@28: f4 f4 f4 | f4 f4 f4
 resnet_3x3_256@14: f4 f4 f4 | f4 f4 f4
 resnet_3x3_512@7: f4 f4 f4 | f4 f4 f4
-resnet_3x3s2_128@56: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
+resnet_3x3s2_128@56: f4 f4 f4 | f4 f4 f4
 resnet_1x1_64-256@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
 resnet_1x1_256-64@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
 resnet_1x1_1024-256@14: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
@@ -49,11 +49,11 @@ lenet_5x5_1-6@28: row_tiles row_tiles row_tiles | row_tiles row_tiles row_tiles
 lenet_5x5_6-16@14: output_lanes row_tiles output_lanes | output_lanes row_tiles output_lanes
 lenet_5x5_1-6@28_single: row_tiles row_tiles row_tiles | row_tiles row_tiles row_tiles
 deeplab_3x3d2_256@32: f4 f4 f4 | f4 f4 f4
-dcgan_up4x4s2_256-128@16: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
+dcgan_up4x4s2_256-128@16: f4 f4 f4 | f4 f4 f4
 unet_up2x2s2_128-64@56: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
 resnet_3x3_64@56_float64: f2 f2 f2 | f2 f2 f2
 wav2vec_10s5_1-512: row_tiles row_tiles packed_tiles | output_lanes row_tiles output_lanes
-wav2vec_3s2_512: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
+wav2vec_3s2_512: f4 f4 pixel_tiles | f4 f4 pixel_tiles
 wavenet_2d16_64: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
 r3d_3x7x7s122_rgb: row_tiles row_tiles output_lanes | output_lanes row_tiles output_lanes
 r3d_3x3x3_64@8x28: f4 f4 f4 | f4 f4 f4
@@ -117,7 +117,6 @@ resnet_3x3s2_128@56: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
 resnet_1x1_1024-256@14: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
 resnet_1x1_512-2048@7: bf16x6 bf16x6 plane_tiles | bf16x6 bf16x6 pixel_tiles
 resnet_1x1s2_256-512@56: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
-dcgan_up4x4s2_256-128@16: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
 unet_up2x2s2_128-64@56: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
 wav2vec_3s2_512: bf16x6 bf16x6 bf16x6 | bf16x6 bf16x6 bf16x6
 """,

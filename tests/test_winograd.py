@@ -75,24 +75,24 @@ def gradients_of(x, w, g, layout="channels_first", **window):
 # Tiles of two outputs have the factors 1, 1/2 and 1/4 only, so small integers stay exact. Extents with every remainder
 # of a tile, of a strip of 16 tiles and of a block; channels with every remainder of a vector, of 64 rows and of 128.
 EXACT = [
-    ("remainders_y", (2, 16, 7, 16), (16, 16, 3, 3), {"padding": 1}),
+    ("remainders_y", (3, 16, 7, 16), (16, 16, 3, 3), {"padding": 1}),
     ("remainders_x", (4, 17, 8, 15), (18, 17, 3, 3), {"padding": (0, 1)}),
-    ("long_rows", (1, 16, 4, 150), (16, 16, 3, 3), {"padding": ((1, 0), (2, 1))}),
+    ("long_rows", (3, 16, 4, 150), (16, 16, 3, 3), {"padding": ((1, 0), (2, 1))}),
     ("many_channels", (4, 150, 8, 9), (70, 150, 3, 3), {"padding": 1}),
     ("many_rows", (5, 20, 9, 8), (197, 20, 3, 3), {"padding": 2}),
-    ("groups", (2, 51, 10, 10), (57, 17, 3, 3), {"padding": 1, "groups": 3}),
+    ("groups", (3, 51, 10, 10), (57, 17, 3, 3), {"padding": 1, "groups": 3}),
     ("many_images", (40, 16, 6, 6), (16, 16, 3, 3), {"padding": 1}),
-    ("one_axis", (2, 33, 131), (21, 33, 3), {"padding": 1}),
-    ("one_axis_of_two", (2, 29, 5, 41), (23, 29, 1, 3), {"padding": (0, 1)}),
+    ("one_axis", (8, 65, 131), (53, 65, 3), {"padding": 1}),
+    ("one_axis_of_two", (5, 69, 5, 41), (63, 69, 1, 3), {"padding": (0, 1)}),
     ("volume", (1, 21, 5, 9, 10), (18, 21, 3, 3, 3), {"padding": 1}),
-    ("volume_flat_taps", (2, 16, 6, 9, 16), (16, 16, 2, 1, 3), {"padding": (1, 0, 1)}),
+    ("volume_flat_taps", (2, 24, 6, 9, 16), (24, 24, 2, 1, 3), {"padding": (1, 0, 1)}),
     ("volume_deep_taps", (1, 16, 9, 7, 8), (17, 16, 5, 3, 3), {"padding": (2, 1, 1)}),
     ("reflect", (2, 16, 9, 14), (16, 16, 3, 3), {"padding": ((2, 1), (1, 3)), "padding_mode": "reflect"}),
     ("replicate", (2, 16, 6, 13), (16, 16, 3, 3), {"padding": 3, "padding_mode": "replicate"}),
-    ("circular", (1, 16, 10, 11), (16, 16, 3, 3), {"padding": 2, "padding_mode": "circular"}),
-    ("dilated", (2, 18, 21, 24), (17, 18, 3, 3), {"padding": 2, "dilation": 2}),
-    ("dilated_phases_of_several_lengths", (3, 16, 16, 37), (16, 16, 3, 3), {"padding": (5, 1), "dilation": (3, 5)}),
-    ("dilated_rows", (2, 33, 140), (16, 33, 3), {"padding": 4, "dilation": 4}),
+    ("circular", (2, 16, 10, 11), (16, 16, 3, 3), {"padding": 2, "padding_mode": "circular"}),
+    ("dilated", (3, 18, 21, 24), (17, 18, 3, 3), {"padding": 2, "dilation": 2}),
+    ("dilated_phases_of_several_lengths", (3, 24, 16, 37), (24, 24, 3, 3), {"padding": (5, 1), "dilation": (3, 5)}),
+    ("dilated_rows", (8, 161, 140), (150, 161, 3), {"padding": 4, "dilation": 4}),
     ("dilated_volume", (2, 16, 6, 14, 15), (16, 16, 3, 3, 3), {"padding": 2, "dilation": (2, 2, 1)}),
     ("dilated_reflect", (2, 16, 15, 26), (16, 16, 3, 3), {"padding": 4, "dilation": (2, 3), "padding_mode": "reflect"}),
     ("volume_circular", (1, 16, 4, 9, 8), (16, 16, 3, 3, 3), {"padding": 2, "padding_mode": "circular"}),
@@ -137,28 +137,59 @@ def test_tiles_of_four_are_close(isa, layout, case):
 # With the algorithms of the three passes. F(2, 2) and F(2, 3) have the factors 1 and 1/2 only. Odd extents, so that
 # phases have several lengths; kernels whose phases have 3 and 2, 2 and 2, 2 and 1, 3 taps; a step along one axis only.
 PHASES = [
-    ("3x3", (3, 33, 57, 55), (40, 33, 3, 3), {"stride": 2, "padding": 1}, "f4 f2 f4"),
-    ("3x3_many", (5, 115, 29, 32), (100, 115, 3, 3), {"stride": 2, "padding": (1, 0)}, "pixel_tiles f2 pixel_tiles"),
+    ("3x3", (5, 66, 57, 55), (68, 66, 3, 3), {"stride": 2, "padding": 1}, "f4 f2 pixel_tiles"),
+    ("3x3_many", (14, 115, 29, 32), (100, 115, 3, 3), {"stride": 2, "padding": (1, 0)}, "f4 f2 pixel_tiles"),
     ("4x4", (3, 40, 30, 31), (70, 40, 4, 4), {"stride": 2, "padding": 1}, "f4 f4 f4"),
-    ("4x4_without_padding", (3, 33, 26, 26), (32, 33, 4, 4), {"stride": 2}, "f2 f2 f4"),
+    ("4x4_without_padding", (6, 33, 26, 26), (32, 33, 4, 4), {"stride": 2}, "f4 f2 f4"),
     ("5x5", (2, 32, 42, 37), (34, 32, 5, 5), {"stride": 2, "padding": 2}, "f4 f2 f4"),
     ("5x5_many", (2, 32, 34, 30), (185, 32, 5, 5), {"stride": 2, "padding": 2}, "f2 f2 f4"),
     ("7x7_step_of_3", (3, 32, 43, 44), (33, 32, 7, 7), {"stride": 3, "padding": 3}, "f4 f2 f4"),
-    ("step_of_4", (2, 32, 50, 65), (33, 32, 8, 8), {"stride": 4, "padding": 2}, "f2 f2 f4"),
-    ("rows_only", (2, 32, 33, 37), (34, 32, 3, 3), {"stride": (2, 1), "padding": 1}, "f4 f2 f4"),
-    ("columns_only", (2, 32, 33, 37), (34, 32, 3, 3), {"stride": (1, 2), "padding": 1}, "f4 f2 f4"),
-    ("wide_taps", (2, 32, 18, 37), (34, 32, 2, 4), {"stride": (1, 2), "padding": (0, 1)}, "f2 f2 f4"),
-    ("line", (2, 40, 901), (48, 40, 4), {"stride": 2, "padding": 1}, "f4 f4 f4"),
-    ("line_of_3", (4, 40, 900), (48, 40, 3), {"stride": 2, "padding": 1}, "f4 f4 pixel_tiles"),
+    ("step_of_4", (3, 32, 50, 65), (33, 32, 8, 8), {"stride": 4, "padding": 2}, "f2 f2 f4"),
+    ("rows_only", (4, 40, 33, 37), (44, 40, 3, 3), {"stride": (2, 1), "padding": 1}, "f4 f2 f4"),
+    ("columns_only", (4, 40, 33, 37), (44, 40, 3, 3), {"stride": (1, 2), "padding": 1}, "f4 f2 f4"),
+    ("wide_taps", (4, 40, 18, 37), (44, 40, 2, 4), {"stride": (1, 2), "padding": (0, 1)}, "f2 f2 f4"),
+    ("line", (2, 100, 901), (108, 100, 4), {"stride": 2, "padding": 1}, "f4 f4 pixel_tiles"),
+    ("line_of_3", (8, 260, 900), (264, 260, 3), {"stride": 2, "padding": 1}, "f4 f4 pixel_tiles"),
     ("volume", (2, 33, 9, 32, 33), (40, 33, 3, 4, 4), {"stride": 2, "padding": 1}, "f4 f4 f4"),
     ("volume_step_in_planes", (1, 33, 5, 24, 25), (40, 33, 3, 4, 4), {"stride": (1, 2, 2), "padding": 1}, "f2 f2 f4"),
     ("groups", (4, 70, 31, 33), (72, 35, 4, 4), {"stride": 2, "padding": 1, "groups": 2}, "f4 f2 f4"),
-    ("dilated", (2, 33, 33, 41), (34, 33, 3, 3), {"stride": 2, "padding": 2, "dilation": 2}, "f4 f2 f4"),
+    ("dilated", (2, 33, 33, 41), (34, 33, 3, 3), {"stride": 2, "padding": 2, "dilation": 2}, "f4 pixel_tiles f4"),
+    (
+        "dilated_4x4",
+        (2, 40, 33, 64),
+        (44, 40, 4, 4),
+        {"stride": 2, "dilation": 3, "padding": 2},
+        "pixel_tiles pixel_tiles pixel_tiles",
+    ),
+    (
+        "dilated_6x6",
+        (2, 40, 43, 64),
+        (44, 40, 6, 6),
+        {"stride": 3, "dilation": 2},
+        "pixel_tiles pixel_tiles pixel_tiles",
+    ),
+    ("dilated_line", (2, 100, 900), (108, 100, 4), {"stride": 2, "dilation": 3}, "pixel_tiles pixel_tiles pixel_tiles"),
+    (
+        "dilated_one_axis",
+        (2, 64, 64, 64),
+        (64, 64, 2, 3),
+        {"stride": (2, 1), "dilation": (51, 1), "padding": (0, 1)},
+        "pixel_tiles pixel_tiles pixel_tiles",
+    ),
+    ("one_tap_a_phase", (2, 64, 64, 64), (64, 64, 2, 3), {"stride": (2, 1), "padding": (0, 1)}, "f4 f4 f4"),
+    (
+        "volume_of_missing_phases",
+        (2, 40, 5, 30, 32),
+        (44, 40, 1, 4, 4),
+        {"stride": 2, "padding": (0, 1, 1)},
+        "f4 pixel_tiles f4",
+    ),
+    ("volume_of_4", (1, 40, 9, 32, 33), (44, 40, 4, 4, 4), {"stride": 2, "padding": 1}, "f4 f4 f4"),
     ("reflect", (4, 40, 30, 33), (70, 40, 4, 4), {"stride": 2, "padding": 3, "padding_mode": "reflect"}, "f2 f4 f4"),
     ("circular", (2, 40, 30, 34), (70, 40, 4, 4), {"stride": 2, "padding": 2, "padding_mode": "circular"}, "f2 f2 f4"),
     ("2x2", (2, 33, 33, 30), (40, 33, 2, 2), {}, "f4 f4 f4"),
     ("3x2", (2, 33, 33, 30), (40, 33, 3, 2), {"padding": 1}, "f2 f2 f4"),
-    ("2x2_small", (4, 40, 11, 15), (64, 40, 2, 2), {"dilation": (1, 3)}, "f2 f2 f4"),
+    ("2x2_small", (20, 40, 11, 15), (64, 40, 2, 2), {"dilation": (1, 3)}, "f4 pixel_tiles pixel_tiles"),
 ]
 each_phases = pytest.mark.parametrize("case", PHASES, ids=[case[0] for case in PHASES])
 
@@ -243,10 +274,10 @@ def test_phases_keep_their_bits_for_any_number_of_threads(isa, layout):
 def test_error_of_phases_stays_within_its_precision(isa, channels, kernel, precision, allowed):
     """Against sums in the order of channels and taps, of the same arrays."""
     window = {"stride": 1 if kernel == 2 else 2, "padding": kernel // 2}
-    x, w = problem((56, 56), channels, 32, (kernel, kernel), batch=1)
+    x, w = problem((64, 72), channels, 64, (kernel, kernel), batch=1)
     g = oracle.reals((1, channels, *reference.conv(x[:, :1], w[:1, :1], **window).shape[2:]), np.float32, 5)
     back = np.ascontiguousarray(np.moveaxis(w, 0, 1))
-    image = (1, 32, 56, 56)
+    image = (1, 64, 64, 72)
     output = conv(x, w, precision=precision, **window)
     grad_input = conv_transpose(g, back, precision=precision, output_size=image[2:], **window)
     errors = []
@@ -274,13 +305,13 @@ def phase_sums(source, weight, window, size=None):
     stride, padding, (height, width) = window["stride"], window["padding"], weight.shape[2:]
     if size is None:
         source = np.pad(source, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-        columns = (source.shape[3] - width) // stride + 1
-        sums = np.zeros((1, len(weight), columns, columns), np.float32)
+        rows, columns = (source.shape[2] - height) // stride + 1, (source.shape[3] - width) // stride + 1
+        sums = np.zeros((1, len(weight), rows, columns), np.float32)
     else:
-        columns = source.shape[3]
+        rows, columns = source.shape[2:]
         sums = np.zeros((1, weight.shape[1], *(extent + 2 * padding + height for extent in size)), np.float32)
     for channel, y, x in np.ndindex(source.shape[1], height, width):
-        place = np.s_[:, :, y : y + stride * (columns - 1) + 1 : stride, x : x + stride * (columns - 1) + 1 : stride]
+        place = np.s_[:, :, y : y + stride * (rows - 1) + 1 : stride, x : x + stride * (columns - 1) + 1 : stride]
         if size is None:
             sums += weight[:, channel, y, x, None, None] * source[:, channel, None][place]
         else:

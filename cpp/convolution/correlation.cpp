@@ -171,6 +171,9 @@ Correlation InputGradient::part(Index index) const {
   }
   part.taps = combine_taps(geometry_, taps);
   if (!part.is_phase()) return with_joined_axes(std::move(part));
+  part.is_one_of_all = std::all_of(geometry_.axes.begin(), geometry_.axes.end(), [](const Axis& axis) {
+    return axis.dilation == 1 && axis.stride <= std::min(axis.kernel, axis.input);
+  });
   std::copy_n(whole_.target.extent, kAxes, part.whole_extent);  // phases are taken together: they see the same axes
   return part;
 }

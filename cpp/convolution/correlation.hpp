@@ -40,6 +40,7 @@ struct Correlation {
   // Position j of the part is phase + target_step * j of the whole target, which has whole_extent positions.
   Index target_phase[kAxes], target_step[kAxes], whole_extent[kAxes];
   Index window[kAxes];  // of a phase: what the kernel whose taps they share spans
+  bool is_one_of_all;   // of a phase: the kernel has neighbouring taps, and some for every phase of the stride
   std::vector<Tap> taps;
   Index weight_group_stride, weight_row_stride, weight_channel_stride;
 

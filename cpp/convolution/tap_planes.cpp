@@ -53,23 +53,23 @@ std::optional<TapPlanes> TapPlanes::find(const Correlation& part) {
     result.target_distance[axis] = result.source_distance[axis] / step;
     const Index extent = (most->offset[axis] - first) / result.source_distance[axis] + 1;
     if (axis > 0 && (step > kMostPlaneStep || extent > kMostSideTaps)) return {};
-    const bool is_even = std::all_of(part.taps.begin(), part.taps.end(), [&](const Tap& tap) {
-      return (tap.offset[axis] - first) % result.source_distance[axis] == 0;
-    });
-    if (step == 1 && !is_even) return {};
+    const auto is_off = [&](const Tap& tap) { return (tap.offset[axis] - first) % result.source_distance[axis] != 0; };
+    if (step == 1 && std::any_of(part.taps.begin(), part.taps.end(), is_off)) return {};
   }
   const auto is_same_plane = [&](const Tap& a, const Tap& b) {
     return a.offset[0] == b.offset[0] && (a.offset[1] - b.offset[1]) % result.source_distance[1] == 0 &&
            (a.offset[2] - b.offset[2]) % result.source_distance[2] == 0;
   };
   std::vector<Numbers> groups;
-  for (Index tap = 0; tap < static_cast<Index>(part.taps.size()); ++tap) {
-    const auto tap_at = [&](Index number) -> const Tap& { return part.taps[static_cast<std::size_t>(number)]; };
-    const auto group = std::find_if(groups.begin(), groups.end(), [&](const Numbers& numbers) {
-      return is_same_plane(tap_at(numbers.front()), tap_at(tap));
-    });
-    if (group == groups.end()) groups.push_back({tap});
-    else group->push_back(tap);
+  std::size_t first_of_z = 0;  // taps come in the order of their z
+  for (Index number = 0; number < static_cast<Index>(part.taps.size()); ++number) {
+    const auto tap_of = [&](const Numbers& group) { return part.taps[static_cast<std::size_t>(group.front())]; };
+    const Tap& tap = part.taps[static_cast<std::size_t>(number)];
+    if (!groups.empty() && tap_of(groups.back()).offset[0] != tap.offset[0]) first_of_z = groups.size();
+    const auto group = std::find_if(groups.begin() + static_cast<std::ptrdiff_t>(first_of_z), groups.end(),
+                                    [&](const Numbers& each) { return is_same_plane(tap_of(each), tap); });
+    if (group == groups.end()) groups.push_back({number});
+    else group->push_back(number);
   }
   for (const Numbers& group : groups) result.planes.push_back(make_plane(part, group, result.source_distance));
   std::stable_sort(result.planes.begin(), result.planes.end(), [](const TapPlane& a, const TapPlane& b) {

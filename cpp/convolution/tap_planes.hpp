@@ -20,7 +20,7 @@ struct TapPlane {
 
 struct TapPlanes {
   Index source_distance[kAxes], target_distance[kAxes];  // of neighbouring taps, and of the positions of a tile
-  std::vector<TapPlane> planes;                          // by z; the first one is the largest
+  std::vector<TapPlane> planes;                          // by z, of each the largest first
 
   // Nothing where a plane has more taps along an axis than a tile can join.
   static std::optional<TapPlanes> find(const Correlation& part);

@@ -53,7 +53,7 @@ bool transform_strip(const Problem<T>& problem, const T* source, const Strip& st
   return is_small;
 }
 
-// products (or, adding, +=) the sum over one chunk of one plane, at one point.
+// products = (or, adding, +=) the sum over one chunk, at one point.
 template <class T>
 void multiply_chunk(const Problem<T>& problem, bool is_added, const T* transformed, const T* weights, Index tiles,
                     Index rows, Index depth, T* products) noexcept {
@@ -226,7 +226,7 @@ TileProducts tile_products(const Correlation& part, const WinogradPhases& phases
       products.points += rows_of(plane.height) * points_of(plane.width);
     return products;
   }
-  // Only the largest phase is known; the others have what is left of the kernel.
+  // Only the largest phase is known; the others have what is left of the kernel, whose taps are neighbours.
   const auto sum_phases = [&](int axis, const auto& points) {
     Index sum = 0;
     for (Index first = 0; first < std::min(part.target_step[axis], part.window[axis]); ++first)
@@ -245,10 +245,18 @@ Index tiles_of(const Correlation& part, const WinogradPhases& phases, Index outp
   return part.batch * part.target.extent[0] * image_tiles;
 }
 
-// To transform a weight, or its gradient, costs as much as some tiles do.
+// In products for each pair of a source and a target channel. To transform a weight, or its gradient, costs as much as
+// some tiles do; to bring an element to a tile or from it some products, and twice as many where tiles have gaps.
 Index winograd_work(const Correlation& part, const WinogradPhases& phases, Index outputs, ConvPass pass) {
   const Index weights = pass == ConvPass::grad_weight ? 8 : 32;
-  return tile_products(part, phases, outputs).points * (tiles_of(part, phases, outputs) + weights);
+  const Index element = std::max(phases.target_distance[1], phases.target_distance[2]) > 1 ? 24 : 12;
+  Index source_pixels = part.batch, target_pixels = part.pixels();
+  for (int axis = 0; axis < kAxes; ++axis) {
+    source_pixels *= part.source.extent[axis];
+    target_pixels *= part.target_step[axis];
+  }
+  return tile_products(part, phases, outputs).points * (tiles_of(part, phases, outputs) + weights) +
+         element * (source_pixels / part.rows + target_pixels / part.channels);
 }
 
 // Terms of a sum; of all phases, the mean.
@@ -274,7 +282,8 @@ void run_phases(const KernelTable* table, const std::vector<Correlation>& parts,
   const Index row_parts = std::min(problem.pass_blocks, ceil_divide(2 * threads, blocks));
   const Index part_blocks = ceil_divide(problem.pass_blocks, row_parts);
   const Index tasks = blocks * row_parts;
-  const Index work = part.groups * part.pixels() * part.depth() * part.rows / 32;
+  Index work = 0;
+  for (const Correlation& each : parts) work += each.groups * each.pixels() * each.depth() * each.rows / 32;
   const int workers = worker_count(threads, tasks, work);
   Scratch<T> shape;
   const Workspace scratch(workers, Scratch<T>::carve(Carver(), problem, shape));
@@ -309,16 +318,18 @@ template <int Outputs>
 bool winograd_wins(const KernelTable& table, const Correlation& part, ConvPass pass, const WinogradDemands& demands) {
   const Index channels = std::min(part.channels, part.rows);
   if (channels < kLeastChannels) return false;
-  const std::optional<WinogradPhases> phases = WinogradPhases::find({part});
-  const bool are_small = phases && Outputs == 2 && std::max(phases->height, phases->width) == 2;
-  if (!phases || (are_small && channels < kLeastSmallTileChannels)) return false;
+  const std::optional<WinogradPhases> phases = WinogradPhases::find(&part, 1);
+  if (!phases || (part.is_phase() && !part.is_one_of_all)) return false;
+  const bool has_two_taps = std::max(phases->height, phases->width) == 2;
+  if (has_two_taps && Outputs == 2 && channels < kLeastSmallTileChannels) return false;
   const WinogradTerms& least = winograd_kernels<Outputs>(table.conv_f32, phases->height, phases->width).least_terms;
   const Index least_terms = demands.is_highest ? least.highest : part.is_phase() ? least.phases : least.high;
   if (mean_terms(part, pass) < least_terms) return false;
   const Index work = winograd_work(part, *phases, Outputs, pass);
   const Index direct = tile_products(part, *phases, Outputs).taps * part.pixels();
-  // Transforms cost the rest.
-  const Index most_percent = demands.has_matrices ? 60 : pass == ConvPass::grad_weight ? 68 : 85;
+  // Tiles are multiplied more slowly than pixels.
+  Index most_percent = pass == ConvPass::grad_weight ? 70 : 90;
+  if (has_two_taps && demands.has_matrices) most_percent = 60;
   return 100 * work < most_percent * direct && work <= winograd_work(part, *phases, 2, pass);
 }
 
@@ -328,7 +339,7 @@ template bool winograd_wins<4>(const KernelTable&, const Correlation&, ConvPass,
 template <class T, int Outputs>
 void run_winograd(const KernelTable* table, const std::vector<Correlation>& parts, const T* source, const T* weight,
                   const T* bias, T* target, int num_threads) {
-  const std::optional<WinogradPhases> phases = WinogradPhases::find(parts);
+  const std::optional<WinogradPhases> phases = WinogradPhases::find(parts.data(), parts.size());
   if (phases) return run_phases<T, Outputs>(table, parts, *phases, source, weight, bias, target, num_threads);
   if (parts.size() == 1) return run_packed(table, parts, source, weight, bias, target, num_threads);
   for (const Correlation& part : parts)

@@ -217,8 +217,7 @@ template <class T, int Outputs>
 void winograd_grad_weight(const KernelTable* table, const Correlation& part, const T* source, const T* grad_output,
                           T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
-  const std::vector<Correlation> parts{part};
-  const WinogradPhases phases = *WinogradPhases::find(parts);
+  const WinogradPhases phases = *WinogradPhases::find(&part, 1);
   const Problem<T> problem =
       make_problem(part, phases, kernels, winograd_kernels<Outputs>(kernels, phases.height, phases.width));
   const Index tasks = problem.slices * problem.slice_tasks();

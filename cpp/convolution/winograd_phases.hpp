@@ -24,11 +24,11 @@ struct WinogradPhase {
 struct WinogradPhases {
   Index height, width;  // most taps of a plane
   Index source_distance[kAxes], target_distance[kAxes];
-  std::vector<WinogradPhase> phases;  // x phases of a row follow each other
+  std::vector<WinogradPhase> phases;  // in the order of the parts: x phases of a row follow each other
   std::vector<View> views;            // by z
 
   // Nothing where the transforms cannot read or write the arrays, or cannot join the taps, or where phases are missing.
-  static std::optional<WinogradPhases> find(const std::vector<Correlation>& parts);
+  static std::optional<WinogradPhases> find(const Correlation* parts, std::size_t count);
 
   // Whether every plane has all taps, so that all are multiplied at the same points.
   bool are_full() const;

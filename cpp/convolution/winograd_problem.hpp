@@ -13,7 +13,8 @@ namespace convpool {
 template <class T>
 struct WinogradProblem {
   const WinogradPhases& phases;
-  const Correlation& part;  // the first phase, the largest: channels, rows, groups and source are those of all
+  const Correlation&
+      part;  // the first phase, whose target is the largest: channels, rows, groups and source are those of all
   const ConvKernels<T>& kernels;
   const WinogradKernels<T>& transforms;
   StripCut cut;

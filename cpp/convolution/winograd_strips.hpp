@@ -72,7 +72,7 @@ class StripPixels {
   StripSource<T> of(const View& view) const noexcept;
 
  private:
-  static constexpr Index kMostRows = (kMostPoints - 1) * kMostPlaneStep + kMostPlaneStep;
+  static constexpr Index kMostRows = kMostPoints * kMostPlaneStep;  // views lie less than a step apart
 
   void find_rows(const Strip& strip, const T* source) noexcept;
   void stage_rows(const ConvKernels<T>& kernels, const Strip& strip, const T* source, T* stage) noexcept;
