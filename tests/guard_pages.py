@@ -23,7 +23,7 @@ CONV_TAILS = {
 WINOGRAD_TAILS = {
     "winograd_channels": lambda n: ConvShape("tail", "", (3, 47 + n, 8, 9), (17 + n, 47 + n, 3, 3), padding=1),
     "winograd_width": lambda n: ConvShape("tail", "", (9, 48, 8, n), (33, 48, 3, 3), padding=1),
-    "winograd_phases": lambda n: ConvShape("tail", "", (3, 31 + n, 16, 14 + n), (31 + n, 31 + n, 4, 4), 2, 1),
+    "winograd_phases": lambda n: ConvShape("tail", "", (12, 39 + n, 14, 15 + n), (39 + n, 39 + n, 4, 4), 2, 1),
     "winograd_length": lambda n: ConvShape("tail", "", (1, 72, 160 + n), (33, 72, 3), padding=1),
 }
 CONV_TAILS |= {

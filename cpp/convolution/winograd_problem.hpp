@@ -13,8 +13,8 @@ namespace convpool {
 template <class T>
 struct WinogradProblem {
   const WinogradPhases& phases;
-  const Correlation&
-      part;  // the first phase, whose target is the largest: channels, rows, groups and source are those of all
+  // The first phase, whose target is the largest. Channels, rows, groups and source are those of all.
+  const Correlation& part;
   const ConvKernels<T>& kernels;
   const WinogradKernels<T>& transforms;
   StripCut cut;
@@ -56,7 +56,7 @@ bool takes_part(const WinogradKernels<T>& transforms, const TapPlane& plane, Ind
   return has_row && (plane.width == x.taps || point % x.points + 1 < x.points);
 }
 
-// The taps of a plane for the transforms; without `stage`, where they lie in the array.
+// Where the transforms find the taps of a plane: in the array or, of a stage, so far apart as stage_pitch says (else 0).
 template <class T>
 void set_tap_offsets(const Correlation& part, const TapPlane& plane, Index side, Index stage_pitch,
                      PointWeights<T>& weights) noexcept;

@@ -85,10 +85,10 @@ def conv(
     -----
     NaN: as IEEE 754 says; a NaN reaches exactly the outputs whose window holds it.
     Threads: output channels and pixels are shared out; the order of every sum is fixed.
-    Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations, a half to a quarter of them where `conv_plan`
-    says Winograd. Scratch memory: a packed copy of the weights (for Winograd four times their size, in parts of 10 MB
-    or 64 output channels; none of a prepared one) and at most 4 MB a thread; `conv_plan` tells how much. The padding is
-    read where it comes from: there is no padded copy of the input.
+    Cost: ``2 * output.size * C_in // groups * kernel_taps`` operations, 0.7 to a quarter of them where `conv_plan` says
+    Winograd. Scratch memory: a packed copy of the weights (for Winograd 4 times their size, of 2 taps along an axis
+    6.25 and at a stride up to 11, in parts of 10 MB or 64 output channels; none of a prepared one) and at most 4 MB a
+    thread; `conv_plan` tells how much. The padding is read where it comes from: there is no padded copy of the input.
     Source: the definition is that of ``torch.nn.functional.conv2d`` and ONNX ``Conv``; ``padding_mode`` that of
     ``torch.nn.Conv2d``.
 

@@ -64,9 +64,9 @@ def prepare_weight(
     -----
     Threads: the packed weights, as all results, do not depend on their number.
     Cost: one packing. Memory held (``nbytes``): the weight and what is packed of it: for most algorithms its size once
-    more, for Winograd tiles (`conv_plan` names the algorithm) four times (with ``precision="highest"`` twice; more
-    where output channels do not fill blocks of 64), nothing for depthwise planes. A call takes no scratch memory for
-    what it finds packed.
+    more, for Winograd tiles (`conv_plan` names the algorithm) 4 times, of 2 taps along an axis 6.25 and at a stride
+    up to 11 (with ``precision="highest"`` 2 to 4; more where output channels do not fill blocks of 64), nothing for
+    depthwise planes. A call takes no scratch memory for what it finds packed.
     Source: oneDNN calls it weights reordering, PyTorch prepacking.
 
     Examples
