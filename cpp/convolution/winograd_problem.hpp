@@ -56,7 +56,8 @@ bool takes_part(const WinogradKernels<T>& transforms, const TapPlane& plane, Ind
   return has_row && (plane.width == x.taps || point % x.points + 1 < x.points);
 }
 
-// Where the transforms find the taps of a plane: in the array or, of a stage, so far apart as stage_pitch says (else 0).
+// Where the transforms find the taps of a plane: in the array or, of a stage, so far apart as stage_pitch says (else
+// 0).
 template <class T>
 void set_tap_offsets(const Correlation& part, const TapPlane& plane, Index side, Index stage_pitch,
                      PointWeights<T>& weights) noexcept;
