@@ -93,25 +93,36 @@ void multiply_points(const Problem<T>& problem, const WinogradPhase& phase, cons
   }
 }
 
-// One vector of target channels of one strip of phases: straight to the target, or through the stage, which brings the
-// pixels of all phases of a row together, where the channels lie apart. Products are those of the first phase.
+// A strip of some phases whose pixels lie between each other in a row.
+struct PhaseStrip {
+  const WinogradPhase* first;
+  Strip strip;                    // of the first phase
+  Index columns[kMostPlaneStep];  // of each
+  Index all_columns;
+
+  PhaseStrip(const StripCut& cut, const WinogradPhase* phase, Index phases, Index number) noexcept
+      : first(phase), strip(cut.strip(phase->part->target, number)), all_columns(0) {
+    for (Index each = 0; each < phases; ++each) {
+      columns[each] = each == 0 ? strip.columns : cut.strip(phase[each].part->target, number).columns;
+      all_columns += columns[each];
+    }
+  }
+};
+
+// One vector of target channels of a strip: straight to the target, or through the stage, which brings the pixels of
+// all phases of a row together, where the channels lie apart. Products are those of the first phase.
 template <class T>
-void write_strip(const Problem<T>& problem, Index first_phase, Index number, const T* products, const T* bias,
-                 Index lanes, T* target, T* stage) noexcept {
-  const Index vector = problem.kernels.lanes, phases = problem.phases_at_once;
-  const WinogradPhase* first = problem.phases.phases.data() + first_phase;
-  const Grid& grid = first->part->target;
-  const Strip strip = problem.cut.strip(grid, number);
+void write_strip(const Problem<T>& problem, const PhaseStrip& written, const T* products, const T* bias, Index lanes,
+                 T* target, T* stage) noexcept {
+  const Index vector = problem.kernels.lanes, phases = problem.phases_at_once, columns = written.all_columns;
+  const Strip& strip = written.strip;
+  const Grid& grid = written.first->part->target;
   const bool is_staged = grid.channel_stride != 1;
-  target += first->part->target_offset + strip.batch * grid.batch_stride + strip.z * grid.axis_stride[0] +
+  target += written.first->part->target_offset + strip.batch * grid.batch_stride + strip.z * grid.axis_stride[0] +
             strip.y * grid.axis_stride[1] + strip.x * grid.axis_stride[2];
   const Index row_pitch = problem.cut.y_step * grid.axis_stride[1];
   const Index column_pitch = problem.cut.x_step * grid.axis_stride[2] / phases;
-  Index columns = 0;
-  for (Index phase = 0; phase < phases; ++phase)
-    columns += problem.cut.strip(first[phase].part->target, number).columns;
   for (Index phase = 0; phase < phases; ++phase) {
-    const Index own_columns = problem.cut.strip(first[phase].part->target, number).columns;
     StripTarget<T> values{products + phase * problem.phase_products(),
                           problem.product_pitch,
                           bias,
@@ -119,14 +130,14 @@ void write_strip(const Problem<T>& problem, Index first_phase, Index number, con
                           row_pitch,
                           column_pitch,
                           strip.rows,
-                          own_columns,
+                          written.columns[phase],
                           lanes};
     if (is_staged) {
       values.target = stage + phase * vector;
       values.row_pitch = columns * vector;
       values.column_pitch = phases * vector;
     }
-    if (strip.rows > 0) problem.transforms.transform_products(values);
+    problem.transforms.transform_products(values);
   }
   if (!is_staged) return;
   const bool is_dense = columns == row_pitch && column_pitch == 1;
@@ -161,11 +172,11 @@ void run_rows(const Problem<T>& problem, const Task<T>& task, Index block, Index
                       scratch.products + each * problem.phase_products());
     const T* products = scratch.products;
     for (Index index = task.first_strip; index < task.stop_strip; ++index) {
-      const Index strip_tiles = problem.cut.strip(part.target, index).tiles;
-      for (Index first = 0; first < rows && strip_tiles > 0; first += lanes)
-        write_strip(problem, phase, index, products + first, scratch.bias + first, std::min(lanes, rows - first),
+      const PhaseStrip strip(problem.cut, problem.phases.phases.data() + phase, problem.phases_at_once, index);
+      for (Index first = 0; first < rows && strip.strip.rows > 0; first += lanes)
+        write_strip(problem, strip, products + first, scratch.bias + first, std::min(lanes, rows - first),
                     target + (first_row + first) * part.target.channel_stride, scratch.stage);
-      products += strip_tiles * kProductPitch;
+      products += problem.cut.strip(part.target, index).tiles * kProductPitch;
     }
   }
 }

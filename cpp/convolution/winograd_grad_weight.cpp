@@ -1,5 +1,5 @@
-// Gradient of the weight at the points: sums over tiles of transformed source times transformed gradient, for each
-// plane of taps by itself.
+// Gradient of the weight at the points: sums over tiles of transformed source times transformed gradient. Planes of
+// taps at one z read the same pixels and are summed by one task, each for itself.
 #include <algorithm>
 
 #include "convolution/packed_correlation.hpp"

@@ -14,6 +14,26 @@ static inline __attribute__((always_inline)) void point_pair(T point, Vector<T> 
   minus = multiply_add(broadcast(-point), odd, even);
 }
 
+// What two pairs of points and the last point give four outputs, and the adjoint for the pairs.
+template <class T>
+static inline __attribute__((always_inline)) void pair_products(T near, T far, const Vector<T>* m, Vector<T> last,
+                                                                Vector<T> (&y)[4]) {
+  const Vector<T> near_sum = m[0] + m[1], near_difference = m[0] - m[1];
+  const Vector<T> far_sum = m[2] + m[3], far_difference = m[2] - m[3];
+  y[0] = near_sum + far_sum;
+  y[1] = multiply_add(broadcast(near), near_difference, broadcast(far) * far_difference);
+  y[2] = multiply_add(broadcast(near * near), near_sum, broadcast(far * far) * far_sum);
+  y[3] = multiply_add(broadcast(near * near * near), near_difference,
+                      multiply_add(broadcast(far * far * far), far_difference, last));
+}
+template <class T>
+static inline __attribute__((always_inline)) void pair_gradients(T near, T far, const Vector<T> (&y)[4], Vector<T>* m) {
+  point_pair(near, multiply_add(broadcast(near * near), y[2], y[0]), multiply_add(broadcast(near * near), y[3], y[1]),
+             m[0], m[1]);
+  point_pair(far, multiply_add(broadcast(far * far), y[2], y[0]), multiply_add(broadcast(far * far), y[3], y[1]), m[2],
+             m[3]);
+}
+
 // Two taps.
 template <class T>
 struct F22 {
@@ -63,19 +83,10 @@ struct F42 {
     u[4] = g[1];
   }
   static inline __attribute__((always_inline)) void products(const Vector<T> (&m)[5], Vector<T> (&y)[4]) {
-    const Vector<T> near_sum = m[0] + m[1], near_difference = m[0] - m[1];
-    const Vector<T> far_sum = m[2] + m[3], far_difference = m[2] - m[3];
-    y[0] = near_sum + far_sum;
-    y[1] = multiply_add(broadcast(kNear), near_difference, broadcast(kFar) * far_difference);
-    y[2] = multiply_add(broadcast(kNear2), near_sum, broadcast(kFar2) * far_sum);
-    y[3] = multiply_add(broadcast(kNear2 * kNear), near_difference,
-                        multiply_add(broadcast(kFar2 * kFar), far_difference, m[4]));
+    pair_products(kNear, kFar, m, m[4], y);
   }
   static inline __attribute__((always_inline)) void gradient(const Vector<T> (&y)[4], Vector<T> (&m)[5]) {
-    point_pair(kNear, multiply_add(broadcast(kNear2), y[2], y[0]), multiply_add(broadcast(kNear2), y[3], y[1]), m[0],
-               m[1]);
-    point_pair(kFar, multiply_add(broadcast(kFar2), y[2], y[0]), multiply_add(broadcast(kFar2), y[3], y[1]), m[2],
-               m[3]);
+    pair_gradients(kNear, kFar, y, m);
     m[4] = y[3];
   }
   static inline __attribute__((always_inline)) void weight_gradient(const Vector<T> (&u)[5], Vector<T> (&g)[2]) {
@@ -144,20 +155,12 @@ struct F43 {
     u[5] = g[2];
   }
   static inline __attribute__((always_inline)) void products(const Vector<T> (&m)[6], Vector<T> (&y)[4]) {
-    const Vector<T> near_sum = m[1] + m[2], near_difference = m[1] - m[2];
-    const Vector<T> far_sum = m[3] + m[4], far_difference = m[3] - m[4];
-    y[0] = m[0] + (near_sum + far_sum);
-    y[1] = multiply_add(broadcast(kNear), near_difference, broadcast(kFar) * far_difference);
-    y[2] = multiply_add(broadcast(kNear2), near_sum, broadcast(kFar2) * far_sum);
-    y[3] = multiply_add(broadcast(kNear2 * kNear), near_difference,
-                        multiply_add(broadcast(kFar2 * kFar), far_difference, m[5]));
+    pair_products(kNear, kFar, m + 1, m[5], y);
+    y[0] = m[0] + y[0];
   }
   static inline __attribute__((always_inline)) void gradient(const Vector<T> (&y)[4], Vector<T> (&m)[6]) {
     m[0] = y[0];
-    point_pair(kNear, multiply_add(broadcast(kNear2), y[2], y[0]), multiply_add(broadcast(kNear2), y[3], y[1]), m[1],
-               m[2]);
-    point_pair(kFar, multiply_add(broadcast(kFar2), y[2], y[0]), multiply_add(broadcast(kFar2), y[3], y[1]), m[3],
-               m[4]);
+    pair_gradients(kNear, kFar, y, m + 1);
     m[5] = y[3];
   }
   static inline __attribute__((always_inline)) void weight_gradient(const Vector<T> (&u)[6], Vector<T> (&g)[3]) {
