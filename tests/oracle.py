@@ -12,7 +12,7 @@ import os
 
 import numpy as np
 import pytest
-from convpool import reference
+from convpool import _core, reference
 
 LAYOUTS = ("channels_first", "channels_last")
 FLOATS = (np.float32, np.float64)
@@ -55,6 +55,12 @@ def weight_from(array, layout):
 def gradients_from(gradients, layout):
     """ConvGradients of a layout as channels-first arrays."""
     return image_from(gradients.input, layout), weight_from(gradients.weight, layout), gradients.bias
+
+
+def holds_small_planes(dtype):
+    """Whether a register of the selected instruction set holds the eight elements of a plane's row."""
+    register_bytes = {"avx2": 32, "avx512": 64, "amx": 64}.get(_core.selected_isa(), 16)
+    return 8 * np.dtype(dtype).itemsize <= register_bytes
 
 
 # ---- the answers of the reference, computed once per shape in float64 ----------------------------------------------

@@ -210,6 +210,7 @@ PHASE_SHAPES = [
     ConvShape("depthwise_planes_stride_five", "5x5 at stride 2", (2, 3, 10, 40), (3, 1, 5, 5), 2, (1, 2), 1, 3),
     ConvShape("depthwise_phases", "interleaved rows of every third", (2, 3, 19, 50), (3, 1, 4, 3), (3, 2), 0, 1, 3),
     ConvShape("depthwise_phases_gaps", "phases without taps", (1, 3, 9, 37), (3, 1, 2, 2), 2, 0, 2, 3),
+    ConvShape("depthwise_small_planes", "rows in registers", (2, 3, 6, 7), (3, 1, 5, 5), 1, 2, 1, 3),
     ConvShape("depthwise_spread", "a column under no window", (2, 3, 20, 51), (3, 1, 4, 4), 2, (1, 0), 1, 3),
     ConvShape("depthwise_spread_bands", "planes cut into bands", (1, 2, 90, 210), (2, 1, 5, 5), 2, 2, 1, 2),
     ConvShape("depthwise_spread_line", "windows of one row", (2, 3, 75), (3, 1, 5), 2, 1, 1, 3),

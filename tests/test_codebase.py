@@ -267,6 +267,23 @@ def test_sums_of_windows_live_in_registers(compiled):
 
 
 @needs_compiler
+@pytest.mark.parametrize("name", ["avx2", "avx512"])
+def test_small_planes_live_in_registers(compiled, name):
+    """A multiply-add for each row that a row of the source adds to; on 32 registers no row is put aside."""
+    checked = 0
+    for plain, body in functions_of(compiled[name][1]).items():
+        size = re.search(r"small_plane_(rows|products)<float, (\d), (\d)>", plain)
+        if size is None:
+            continue
+        checked += 1
+        kernel, rows = int(size[2]), int(size[3])
+        met = sum(0 <= row + kernel // 2 - i < rows for row in range(rows) for i in range(kernel))
+        assert body.count("vfmadd") == kernel * met, plain
+        assert "zmm" not in body, plain
+    assert checked == 2 * 3 * 6
+
+
+@needs_compiler
 def test_products_of_matrices_stay_in_tile_registers(compiled):
     """Sums are stored once for a block and a pair of vectors, not in the loop; every product of parts is there once."""
     checked = 0

@@ -572,6 +572,7 @@ def test_named_shapes_reach_every_algorithm(pass_name):
         for layout in LAYOUTS
     }
     assert chosen >= {"depthwise_planes", "lanes", "row_tiles", "output_lanes", "pixel_tiles", "packed_tiles"}
+    assert ("depthwise_small_planes" in chosen) == oracle.holds_small_planes(np.float32)
     assert ("plane_tiles" in chosen) == (pass_name == "grad_weight")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from convpool import conv, conv_backward, conv_plan, conv_transpose, reference
-from oracle import FLOATS, LAYOUTS, image_to, integers, reals, same_bits, weight_to
+from oracle import FLOATS, LAYOUTS, holds_small_planes, image_to, integers, reals, same_bits, same_numbers, weight_to
 from shapes import ConvShape, names
 from test_convolution import check_every_pass
 
@@ -180,7 +180,7 @@ def test_the_algorithms_meant_are_chosen(isa):
     assert algorithm(halved, "forward", "channels_first") == "depthwise_planes"
     assert algorithm(halved, "grad_input", "channels_first") == "depthwise_spread"
     assert algorithm(halved, "grad_input", "channels_last") == "lanes"
-    assert algorithm(depthwise("small", (7, 7), (3, 3), padding=1), "forward", "channels_first") == "lanes"
+    assert algorithm(depthwise("small", (9, 7), (3, 3), padding=1), "forward", "channels_first") == "lanes"
     assert algorithm(depthwise("large", (56, 56), (7, 7), padding=3), "grad_weight", "channels_first") == "lanes"
     for layout in LAYOUTS:  # scratch memory is bounded
         far_phases = depthwise("far", (100, 200), (3, 3), dilation=(43, 91), stride=2, padding=(0, 40))
@@ -192,7 +192,54 @@ def test_the_algorithms_meant_are_chosen(isa):
     assert algorithm(stem, "grad_weight", "channels_first") == "output_lanes"
 
 
+def small_planes(kernel, channels, image, batch=2):
+    return depthwise("small planes", image, (kernel, kernel), batch, channels, padding=kernel // 2)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_every_small_plane(isa, kernel, dtype):
+    """Planes whose rows fit a register, and those one row or column too small or too large."""
+    for rows in range(2, 10):
+        for columns in range(3, 10):
+            shape = small_planes(kernel, 3, (rows, columns))
+            check_every_pass(shape, dtype)
+            fits = 3 <= rows <= 8 and 4 <= columns <= 8 and holds_small_planes(dtype)
+            for pass_name in ("forward", "grad_input", "grad_weight"):
+                expected = fits and (pass_name != "grad_weight" or kernel <= columns + 2)
+                plan = conv_plan(shape.input, shape.weight, **shape.window, pass_=pass_name, dtype=dtype)
+                assert (plan.algorithm == "depthwise_small_planes") == expected, (rows, columns, pass_name)
+    for channels, batch in ((1, 1), (1, 20), (17, 1), (300, 3)):  # blocks, and slices of the images
+        check_every_pass(small_planes(kernel, channels, (5, 7), batch), dtype)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("image", [(3, 4), (7, 7), (8, 8)])
+def test_special_values_on_small_planes(isa, kernel, image):
+    """Everywhere once: also a weight on padding gives NaN. So it does past the border of grad_output, in all loops."""
+    shape = small_planes(kernel, 1, image, 1)
+    x, w = np.ones(shape.input, np.float32), np.ones(shape.weight, np.float32)
+    g = np.ones(shape.input, np.float32)
+    for value in (np.nan, np.inf, -np.inf):
+        for array in (x, w, g):
+            for place in np.ndindex(array.shape):
+                array[place], before = value, array[place]
+                same_numbers(conv(x, w, **shape.window), reference.conv(x, w, **shape.window))
+                actual = conv_backward(g, x, w, **shape.window)
+                expected = reference.conv_backward(g, x, w, **shape.window)
+                if array is w:
+                    differs = ~((actual.input == expected.input) | np.isnan(expected.input))
+                    assert np.isnan(actual.input[differs]).all()
+                else:
+                    same_numbers(actual.input, expected.input)
+                same_numbers(actual.weight, expected.weight)
+                array[place] = before
+    zero = np.full(1, -0.0, np.float32)
+    same_bits(conv(0 * x, -w, zero, **shape.window), reference.conv(0 * x, -w, zero, **shape.window))
+
+
 BITS = [
+    small_planes(7, 40, (8, 8)),
     depthwise("planes", (60, 60), (3, 3), padding=1),
     depthwise("lanes", (30, 33), (7, 7), padding=3),
     depthwise("spread", (60, 60), (5, 5), padding=2, stride=2),

@@ -18,7 +18,13 @@ LAYOUTS = ("channels_first", "channels_last")
 CONV_PASSES = ("forward", "grad_input", "grad_weight")
 POOL_PASSES = ("forward", "backward")
 PASS_OF_KIND = {"adaptive_max": "max", "adaptive_avg": "avg"}
-SHORT = {"depthwise_planes": "planes", "depthwise_spread": "spread", "winograd_f4": "f4", "winograd_f2": "f2"}
+SHORT = {
+    "depthwise_planes": "planes",
+    "depthwise_spread": "spread",
+    "depthwise_small_planes": "small",
+    "winograd_f4": "f4",
+    "winograd_f2": "f2",
+}
 
 # Layer: forward, gradients of input and weight with channels first; the same with channels last.
 EXPECTED = """
@@ -39,11 +45,11 @@ vgg_3x3_128@112: f4 f4 f4 | f4 f4 f4
 vgg_3x3_512@28: f4 f4 f4 | f4 f4 f4
 mobilenet_dw3x3_144@56: planes planes planes | lanes lanes lanes
 mobilenet_dw3x3s2_144@56: planes spread planes | lanes lanes lanes
-mobilenet_dw3x3_960@7: lanes lanes lanes | lanes lanes lanes
+mobilenet_dw3x3_960@7: small small small | lanes lanes lanes
 mobilenet_1x1_24-144@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
 mobilenet_1x1_144-24@56: packed_tiles packed_tiles plane_tiles | pixel_tiles pixel_tiles plane_tiles
 convnext_dw7x7_96@56: lanes lanes lanes | lanes lanes lanes
-convnext_dw7x7_768@7: lanes lanes lanes | lanes lanes lanes
+convnext_dw7x7_768@7: small small small | lanes lanes lanes
 resnext_3x3_g32_128@56: row_tiles row_tiles row_tiles | lanes lanes lanes
 lenet_5x5_1-6@28: row_tiles row_tiles row_tiles | row_tiles row_tiles row_tiles
 lenet_5x5_6-16@14: output_lanes row_tiles output_lanes | output_lanes row_tiles output_lanes

@@ -23,7 +23,7 @@ from convpool import (
     prepare_weight,
     reference,
 )
-from oracle import FLOATS, LAYOUTS, VIEWS, image_to, needs_plain_memory, reals, same_bits, weight_to
+from oracle import FLOATS, LAYOUTS, VIEWS, holds_small_planes, image_to, needs_plain_memory, reals, same_bits, weight_to
 from shapes import CONV_SHAPES, TRANSPOSED_SHAPES, ConvShape, names
 
 WINOGRAD = [
@@ -44,7 +44,7 @@ OTHERS = [
     ConvShape("many_phases", "more phases than are described together", (1, 2, 40, 41), (3, 2, 34, 34), 33, 16),
 ]  # fmt: skip
 SHAPES = CONV_SHAPES + OTHERS
-PACKS_NOTHING = {"reference", "depthwise_planes", "depthwise_spread", "fill"}
+PACKS_NOTHING = {"reference", "depthwise_planes", "depthwise_small_planes", "depthwise_spread", "fill"}
 WITH_KERNELS = [name for name in _core.available_isas() if name != "reference"]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=names(SHAPES))
 each_winograd = pytest.mark.parametrize("shape", WINOGRAD, ids=names(WINOGRAD))
@@ -182,6 +182,7 @@ def test_the_shapes_reach_every_algorithm():
         "output_lanes",
         "pixel_tiles",
         "packed_tiles",
+        *(["depthwise_small_planes"] if holds_small_planes(np.float32) else []),
         *(["bf16x6"] if "amx" in _core.available_isas() else []),
     }
 

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "convolution/padded_rows.hpp"
+#include "convolution/plane_blocks.hpp"
 #include "convolution/plane_tasks.hpp"
 #include "runtime/caches.hpp"
 #include "runtime/interruption.hpp"
@@ -208,32 +209,15 @@ void depthwise_planes_grad_weight(const KernelTable* table, const Correlation& p
                                   const T* grad_output, T* grad_weight, int num_threads) {
   const ConvKernels<T>& kernels = conv_kernels<T>(*table);
   const Job job(part, kernels.depthwise.products_read_borders, kernels.lanes, sizeof(T));
-  const Index taps = job.kernel * job.kernel, lanes = kernels.lanes;
-  const Index at_once = std::clamp<Index>(part.groups / kWantedTasks, 1, 16);  // neighbouring planes go to one thread
-  const Index blocks = ceil_divide(part.groups, at_once);
-  const Index slices = std::clamp<Index>(ceil_divide(kWantedTasks, blocks), 1, std::max<Index>(part.batch, 1));
-  const Index batch_slice = ceil_divide(part.batch, slices), tasks = blocks * slices;
-  const int workers = worker_count(num_threads, tasks, part.groups * taps * (part.pixels() / 16 + 1));
-  const Workspace tiles(workers, job.copied_bytes(sizeof(T)));
-  const Workspace partial(1, static_cast<std::size_t>(part.groups * slices * taps * lanes) * sizeof(T));
-  T* sums = reinterpret_cast<T*>(partial.of(0));  // [channel][slice][tap][lane]
-  const auto write_channel = [&](Index channel) {
-    T totals[kMostDepthwiseKernel * kMostDepthwiseKernel], *total = totals;
-    kernels.lane_totals(sums + channel * slices * taps * lanes, slices, taps, totals);
-    for (const Index offset : job.weight_offsets) grad_weight[offset + channel * part.weight_group_stride] = *total++;
+  const Index sums_pitch = job.kernel * job.kernel * kernels.lanes;
+  const PlaneBlocks blocks(part, num_threads);
+  const Workspace memory(blocks.workers(), job.copied_bytes(sizeof(T)));
+  const auto add = [&](const PlaneBlock& block, Index image, int worker, T* sums) {
+    for (Index channel = 0; channel < block.channels; ++channel)
+      add_plane(job, kernels, source, grad_output, image, block.first + channel,
+                reinterpret_cast<T*>(memory.of(worker)), sums + channel * sums_pitch);
   };
-  parallel_for(tasks, workers, [&](Index task, int worker) {
-    const Index first = task / slices * at_once, stop = std::min(first + at_once, part.groups), slice = task % slices;
-    const auto own = [&](Index channel) { return sums + (channel * slices + slice) * taps * lanes; };
-    for (Index channel = first; channel < stop; ++channel) std::fill_n(own(channel), taps * lanes, T{0});
-    const Index stop_batch = std::min((slice + 1) * batch_slice, part.batch);
-    for (Index batch = slice * batch_slice; batch < stop_batch && !is_interrupted(); ++batch)
-      for (Index channel = first; channel < stop; ++channel)
-        add_plane(job, kernels, source, grad_output, batch, channel, reinterpret_cast<T*>(tiles.of(worker)),
-                  own(channel));
-    for (Index channel = first; channel < stop && slices == 1; ++channel) write_channel(channel);
-  });
-  for (Index channel = 0; channel < part.groups && slices > 1; ++channel) write_channel(channel);
+  sum_planes(blocks, part, job.weight_offsets, kernels.lanes, kernels.lane_totals, add, grad_weight);
 }
 
 #define CONVPOOL_DEPTHWISE_PLANES(T)                                                                          \

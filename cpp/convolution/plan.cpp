@@ -6,6 +6,7 @@
 #include "convolution/convolution.hpp"
 #include "convolution/channel_sums.hpp"
 #include "convolution/depthwise_planes.hpp"
+#include "convolution/depthwise_small_planes.hpp"
 #include "convolution/depthwise_spread.hpp"
 #include "convolution/lanes.hpp"
 #include "convolution/output_lanes.hpp"
@@ -32,6 +33,7 @@ constexpr Index kFilledElements = 1 << 14;  // by a task, in rows of any length
 // What an algorithm is chosen for. `table` is the kernel set, null for the reference loops.
 struct Conditions {
   const KernelTable* table;
+  Index lanes;  // of a vector of the elements, 0 without a table
   ConvPass pass;
   Precision precision;
   const MatrixSets* matrices;  // null where there are none for the elements
@@ -54,6 +56,10 @@ bool accepts_rows(const Conditions& conditions, const Correlation& part) {
   if (conditions.table == nullptr) return false;
   return conditions.pass == ConvPass::grad_weight ? row_grad_weight_accepts(part)
                                                   : row_tiles_accept(*conditions.table, part);
+}
+
+bool accepts_small_planes(const Conditions& conditions, const Correlation& part) {
+  return small_planes_accept(conditions.lanes, part, conditions.pass);
 }
 
 bool accepts_depthwise_planes(const Conditions& conditions, const Correlation& part) {
@@ -114,6 +120,7 @@ bool always(const Conditions&, const Correlation&) { return true; }
 
 template <class T>
 constexpr Algorithm<T> kPlan[] = {
+    {"depthwise_small_planes", accepts_small_planes, run_small_planes<T>, small_planes_grad_weight<T>},
     {"depthwise_planes", accepts_depthwise_planes, run_depthwise_planes<T>, depthwise_planes_grad_weight<T>, true},
     {"depthwise_spread", accepts_depthwise_spread, run_depthwise_spread<T>, nullptr, false, true},
     {"lanes", accepts_lanes, run_lanes<T>, lane_grad_weight<T>},
@@ -146,7 +153,8 @@ template <class T>
 const Algorithm<T>& choose(const Correlation& part, ConvPass pass, Precision precision) {
   const KernelTable* table = selected_kernels();
   const bool is_float = std::is_same_v<T, float>;
-  const Conditions conditions{table, pass, is_float ? precision : Precision::highest,
+  const Index lanes = table == nullptr ? 0 : conv_kernels<T>(*table).lanes;
+  const Conditions conditions{table, lanes, pass, is_float ? precision : Precision::highest,
                               is_float && table != nullptr ? usable_matrices(*table) : nullptr};
   const auto serves = [&](const Algorithm<T>& algorithm) {
     return (algorithm.maps_padding || part.padding_mode == PaddingMode::zeros) && algorithm.accepts(conditions, part);

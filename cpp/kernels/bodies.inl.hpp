@@ -10,6 +10,7 @@
 #include "kernels/window_taps.inl.hpp"
 #include "kernels/window_spread.inl.hpp"
 #include "kernels/depthwise_rows.inl.hpp"
+#include "kernels/depthwise_small_planes.inl.hpp"
 #include "kernels/output_lanes.inl.hpp"
 #include "kernels/lane_convolution.inl.hpp"
 #include "kernels/pixel_tiles.inl.hpp"

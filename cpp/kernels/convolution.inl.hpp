@@ -92,6 +92,7 @@ constexpr ConvKernels<T> make_conv_kernels() {
   fill_dot_rows<T, kMostDotRows, kMostDotTaps>(kernels);
   kernels.lane = make_lane_kernels<T>();
   kernels.depthwise = make_depthwise_kernels<T>();
+  kernels.small_plane = make_small_plane_kernels<T>();
   kernels.output_lane = make_output_lane_kernels<T>();
   kernels.move_block = move_block<T>;
   kernels.sum_run = sum_run<T>;

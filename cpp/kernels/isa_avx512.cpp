@@ -21,6 +21,9 @@ static inline __attribute__((always_inline)) __m512 multiply_add(__m512 a, __m51
 static inline __attribute__((always_inline)) __m512d multiply_add(__m512d a, __m512d b, __m512d c) {
   return _mm512_fmadd_pd(a, b, c);
 }
+static inline __attribute__((always_inline)) __m256 multiply_add(__m256 a, __m256 b, __m256 c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
 
 // The first `count` lanes of a vector: nothing else is read or written, the other lanes are 0.
 template <class T>

@@ -88,6 +88,40 @@ struct DepthwiseKernels {  // [kernel - 1] and [step - 1], or null
   bool rows_read_borders, products_read_borders;  // as fast as other columns; else a padded copy is faster
 };
 
+// Planes that follow each other in memory, each under a square kernel of its own: entry (i, j) of the window of (y, x)
+// is source[y + i - kernel / 2][x + j - kernel / 2], 0 outside the plane.
+constexpr struct {
+  Index least_rows = 3, most_rows = 8, least_columns = 4, most_columns = 8, most_kernel = 7;
+} kSmallPlane;
+
+// target[y][x] = starts[y] + the sum over i, j of weights[i][j] * the entry, without the rows of the kernel on padding.
+template <class T>
+struct SmallPlanes {
+  Index planes, columns;
+  const T* source;
+  const T* weights;  // [plane][kernel][kernel]
+  const T* starts;   // [plane][row]
+  T* target;
+};
+
+// sums[plane][i][j][lane] += the products of gradients[y][x] with the entry; most_columns lanes.
+template <class T>
+struct SmallPlaneProducts {
+  Index planes, columns;
+  const T* source;
+  const T* gradients;
+  T* sums;
+};
+
+template <class T>
+struct SmallPlaneKernels {  // [kernel / 2 - 1][rows - least_rows], null where a register holds no row
+  static constexpr int kKernels = kSmallPlane.most_kernel / 2;
+  static constexpr int kRows = kSmallPlane.most_rows - kSmallPlane.least_rows + 1;
+  void (*rows[kKernels][kRows])(const SmallPlanes<T>& planes);
+  void (*products[kKernels][kRows])(const SmallPlaneProducts<T>& planes);
+  void (*totals)(const T* sums, Index slices, Index count, T* totals);  // as lane_totals, with their lanes
+};
+
 // Output channels as lanes. target[pixel][lane] = bias[lane] (or what it holds) + the sum over the entries e of
 // weights[e][lane] * source[offsets[e] + pixel * step].
 template <class T>

@@ -204,6 +204,7 @@ struct ConvKernels {
   void (*dot_rows[kMostDotRows][kMostDotTaps])(const DotRows<T>& dot, T* sums);  // [rows - 1][taps - 1], or null
   LaneKernels<T> lane;
   DepthwiseKernels<T> depthwise;
+  SmallPlaneKernels<T> small_plane;
   OutputLaneKernels<T> output_lane;
   // Copies rows x columns elements between two strided matrices (strides in elements), transposing in registers where
   // one side runs along rows and the other along columns.

@@ -17,12 +17,15 @@ namespace {
 const std::vector<std::string> kConvAlgorithms = {"depthwise_planes", "lanes",        "winograd_f4", "winograd_f2",
                                                   "row_tiles",        "output_lanes", "pixel_tiles", "packed_tiles"};
 const std::vector<std::string> kGradientAlgorithms = {"depthwise_spread grad_input", "plane_tiles grad_weight"};
-const std::vector<std::string> kMatrixAlgorithms = {"bf16x3", "bf16x6"};  // of AMX alone
+const std::vector<std::string> kWideAlgorithms = {"depthwise_small_planes"};  // of registers that hold eight elements
+const std::vector<std::string> kMatrixAlgorithms = {"bf16x3", "bf16x6"};      // of AMX alone
 const std::vector<std::string> kPoolAlgorithms = {"direct", "separable", "scatter"};
 
 std::vector<std::string> required_runs(const std::string& isa) {
   std::vector<std::string> runs = kPoolAlgorithms;
   std::vector<std::string> algorithms = kConvAlgorithms;
+  if (isa == "avx2" || isa == "avx512" || isa == "amx")
+    algorithms.insert(algorithms.end(), kWideAlgorithms.begin(), kWideAlgorithms.end());
   if (isa == "amx") algorithms.insert(algorithms.end(), kMatrixAlgorithms.begin(), kMatrixAlgorithms.end());
   for (const std::string& algorithm : algorithms)
     for (const char* pass : {"forward", "grad_input", "grad_weight"}) runs.push_back(algorithm + " " + pass);
