@@ -169,6 +169,28 @@ def algorithm(shape, pass_name, layout):
     return plan(shape, pass_name, layout).algorithm
 
 
+BORDERS = [
+    ConvShape("full", "", (2, 3, 6, 20), (4, 3, 5, 5), padding=4),
+    ConvShape("full_wide", "", (1, 2, 5, 70), (9, 2, 5, 3), padding=(4, 2)),
+    ConvShape("full_of_many_channels", "", (2, 40, 4, 19), (3, 40, 3, 3), padding=2),
+    ConvShape("beyond_the_kernel", "", (2, 2, 3, 17), (3, 2, 2, 2), padding=5),
+    ConvShape("full_stride", "", (2, 2, 7, 35), (5, 2, 5, 5), 2, padding=4),
+    ConvShape("full_volume", "", (1, 2, 3, 4, 18), (3, 2, 3, 3, 3), padding=2),
+    ConvShape("full_groups", "", (2, 6, 5, 18), (6, 2, 5, 5), padding=4, groups=3),
+]
+
+
+@pytest.mark.parametrize("shape", BORDERS, ids=names(BORDERS))
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_rows_of_padding(isa, shape, dtype):
+    """Taps that reach nothing else are left out, unless their weights are not finite."""
+    check_every_pass(shape, dtype)
+    x, w, b = np.ones(shape.input, dtype), np.ones(shape.weight, dtype), integers((shape.weight[0],)).astype(dtype)
+    for place in (0, -1):
+        w.flat[place] = np.inf
+        same_numbers(conv(x, w, b, **shape.window), reference.conv(x, w, b, **shape.window))
+
+
 def test_the_algorithms_meant_are_chosen(isa):
     if isa == "reference":
         pytest.skip("one algorithm only")

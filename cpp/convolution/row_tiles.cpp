@@ -22,10 +22,11 @@ struct Job {
   Index packed_offset, result_offset;
 };
 
-// Entries of some channels.
+// Entries of some channels, the channels of a tap together.
 struct Entries {
   const Job* job;
-  Index first, stop;
+  Index first, stop, channels;
+  bool is_added;  // to the sums of other channels
 };
 
 struct Call {
@@ -34,6 +35,7 @@ struct Call {
   PaddedRows tile;
   RowTiles blocks;  // of the rows of a group
   bool is_direct;   // results are summed where they belong: at once, since the last vector of a row overlaps another
+  bool skips_padding = false;  // leaves out the taps at either end of a tile's that reach nothing else
 
   const Correlation& first_part() const { return *jobs.front().part; }
   Index tile_elements() const { return cut.group_block * cut.channel_block * tile.channel_pitch(); }
@@ -85,6 +87,21 @@ struct Place {
   Index row, y;  // distances
 };
 
+// Whether a tap reaches rows of the source from some target rows of a box.
+bool reaches_rows(const Correlation& part, const Tap& tap, const TargetBox& box, Index y, Index rows) noexcept {
+  const Index z = box.z * part.step[0] + tap.offset[0];
+  const Index first = (box.y + y) * part.step[1] + tap.offset[1], last = first + (rows - 1) * part.step[1];
+  return z >= 0 && z < part.source.extent[0] && last >= 0 && first < part.source.extent[1];
+}
+
+Entries without_padding(Entries entries, const TargetBox& box, Index y, Index rows) noexcept {
+  const Correlation& part = *entries.job->part;
+  auto first = part.taps.begin(), stop = part.taps.end();
+  for (; first != stop && !reaches_rows(part, *first, box, y, rows); ++first) entries.first += entries.channels;
+  for (; first != stop && !reaches_rows(part, *(stop - 1), box, y, rows); --stop) entries.stop -= entries.channels;
+  return entries;
+}
+
 // One tile of rows x vectors through all entries; without any, it is the bias.
 template <class T>
 void run_tile(const Entries& entries, const ConvKernels<T>& kernels, RowTile<T> tile, const T* packed, Index rows,
@@ -93,7 +110,7 @@ void run_tile(const Entries& entries, const ConvKernels<T>& kernels, RowTile<T> 
     tile.a = packed + entry * rows;
     tile.offsets = entries.job->offsets.data() + entry;
     tile.depth = std::min(kDepthChunk, entries.stop - entry);
-    tile.is_added = entry > 0;
+    tile.is_added = entries.is_added || entry > entries.first;
     kernels.row_tile[rows - 1][vectors - 1](tile);
   }
 }
@@ -115,23 +132,32 @@ void multiply_rows(const Call& call, const Entries& entries, const ConvKernels<T
   tile.c_vector = is_wide ? lanes : place.y;
   tile.c_row = place.row;
   tile.columns = box.columns;
+  Entries reached = entries;
+  const auto look_at = [&](Index y, Index target_rows) {
+    if (call.skips_padding) reached = without_padding(entries, box, y, target_rows);
+  };
   const auto run = [&](Index y, Index x, Index vectors) {
     tile.b = source + y * call.tile.target_row_pitch() + x;
     tile.c = place.data + y * place.y + x;
-    run_tile(entries, kernels, tile, packed, rows, vectors);
+    run_tile(reached, kernels, tile, packed, rows, vectors);
   };
   const auto start_of = [&](Index column) {
     return call.is_direct ? std::max<Index>(std::min(column, box.columns - lanes), 0) : column;
   };
   if (is_wide) {
-    for (Index y = 0; y < box.rows; ++y)
+    for (Index y = 0; y < box.rows; ++y) {
+      look_at(y, 1);
       for (Index column = 0, abreast; column < box.columns; column += abreast * lanes) {
         abreast = vectors_abreast((box.columns - column) / lanes, most_vectors);
         run(y, start_of(column), abreast);
       }
+    }
   } else {
-    for (Index column = 0; column < box.columns; column += lanes)
-      for (Index y = 0; y < box.rows; y += most_vectors) run(y, start_of(column), std::min(most_vectors, box.rows - y));
+    for (Index y = 0; y < box.rows; y += most_vectors) {
+      const Index below = std::min(most_vectors, box.rows - y);
+      look_at(y, below);
+      for (Index column = 0; column < box.columns; column += lanes) run(y, start_of(column), below);
+    }
   }
 }
 
@@ -216,7 +242,7 @@ void run_task(const Call& call, const ConvKernels<T>& kernels, const T* source, 
     for (const Job& job : call.jobs) {
       const TargetBox own = own_box(*job.part, task.box);
       const Index taps = static_cast<Index>(job.part->taps.size());
-      const Entries entries{&job, channel * taps, (channel + channels) * taps};
+      const Entries entries{&job, channel * taps, (channel + channels) * taps, channels, channel > 0};
       if (own.rows > 0) run_part(call, entries, kernels, packed, bias, target, task, own, tile, result);
     }
   }
@@ -261,9 +287,30 @@ bool row_grad_weight_accepts(const Correlation& part) {
 namespace {
 
 template <class T>
+bool are_finite(const T* values, Index count) noexcept {
+  bool is_any_not = false;
+  for (Index i = 0; i < count; ++i) is_any_not |= values[i] * T{0} != 0;
+  return !is_any_not;
+}
+
+// Whether many of the rows that taps would read are padding.
+bool has_rows_to_skip(const Correlation& part) {
+  constexpr Index kLeastShare = 16;
+  if (part.padding_mode != PaddingMode::zeros) return false;
+  Index inside = 0;
+  for (const Tap& tap : part.taps) {
+    const Inside z(tap.offset[0], part.step[0], part.source.extent[0], part.target.extent[0]);
+    const Inside y(tap.offset[1], part.step[1], part.source.extent[1], part.target.extent[1]);
+    inside += (z.stop - z.first) * (y.stop - y.first);
+  }
+  const Index all = static_cast<Index>(part.taps.size()) * part.target.extent[0] * part.target.extent[1];
+  return (all - inside) * kLeastShare > all;
+}
+
+template <class T>
 void run_parts(const ConvKernels<T>& kernels, const std::vector<Correlation>& parts, const T* source, const T* weight,
                const T* bias, T* target, int num_threads) {
-  const Call call = make_call(kernels, parts);
+  Call call = make_call(kernels, parts);
   Index packed_elements = 0, work = 0;
   for (const Correlation& part : parts) {
     packed_elements += packed_weight_elements(part);
@@ -275,6 +322,8 @@ void run_parts(const ConvKernels<T>& kernels, const std::vector<Correlation>& pa
       pack_weights(*job.part, kernels, call.blocks.tile_rows, call.cut.channel_block, weight,
                    memory + job.packed_offset, num_threads);
   });
+  call.skips_padding =
+      std::any_of(parts.begin(), parts.end(), has_rows_to_skip) && are_finite(packed.data(), packed_elements);
 
   const int workers = worker_count(num_threads, call.cut.tasks(), work);
   const auto carve = [&](Carver carver, T*& tile, T*& result) {

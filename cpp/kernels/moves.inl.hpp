@@ -26,17 +26,27 @@ static inline __attribute__((always_inline)) void copy_row(const T* source, Inde
   store(target + count - kWidth, load(source + count - kWidth));
 }
 
-// A square of which only rows x columns exist on either side; the rest is made and dropped in a buffer.
+// A square of which only rows x columns exist on either side. What is missing is made in registers: a part that is put
+// into a buffer first could not be read from there as a whole vector before it is written.
 template <class T>
 static void transpose_partial(Index rows, Index columns, const T* source, Index source_pitch, T* target,
                               Index target_pitch) {
   constexpr int kWidth = kLanes<T>;
-  T square[kWidth * kWidth] = {};
-  T transposed[kWidth * kWidth];
-  for (Index column = 0; column < columns; ++column)
-    copy_row(source + column * source_pitch, rows, square + column * kWidth);
-  transpose_square(square, kWidth, transposed, kWidth);
-  for (Index row = 0; row < rows; ++row) copy_row(transposed + row * kWidth, columns, target + row * target_pitch);
+  Vector<T> square[kWidth];
+#pragma GCC unroll 16
+  for (int column = 0; column < kWidth; ++column)
+    square[column] = column < columns ? load_first(source + column * source_pitch, rows) : Vector<T>{};
+  transpose_steps<T, 1>(square);
+  if (columns == kWidth) {
+#pragma GCC unroll 16
+    for (int row = 0; row < kWidth; ++row)
+      if (row < rows) store(target + row * target_pitch, square[row]);
+  } else {
+    T transposed[kWidth * kWidth];
+#pragma GCC unroll 16
+    for (int row = 0; row < kWidth; ++row) store(transposed + row * kWidth, square[row]);
+    for (Index row = 0; row < rows; ++row) copy_row(transposed + row * kWidth, columns, target + row * target_pitch);
+  }
 }
 
 // Start of the next square: squares overlap at the end rather than leave a tail.
