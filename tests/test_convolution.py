@@ -554,7 +554,7 @@ def test_no_silent_fallback(isa, shape, layout, pass_name):
         plan = conv_plan(*shapes, **shape.window, pass_=pass_name, layout=layout, dtype=dtype)
         assert (plan.algorithm == "reference") == (isa == "reference")
         assert plan.isa == isa
-        assert (plan.scratch_bytes == 0) == (plan.algorithm in ("reference", "depthwise_spread"))
+        assert (plan.scratch_bytes == 0) == (plan.algorithm in ("reference", "depthwise_spread", "channel_dots"))
 
 
 @pytest.mark.parametrize("pass_name", PASSES)
@@ -573,6 +573,7 @@ def test_named_shapes_reach_every_algorithm(pass_name):
     }
     assert chosen >= {"depthwise_planes", "lanes", "row_tiles", "output_lanes", "pixel_tiles", "packed_tiles"}
     assert ("depthwise_small_planes" in chosen) == oracle.holds_small_planes(np.float32)
+    assert ("channel_dots" in chosen) == (pass_name == "grad_input")
     assert ("plane_tiles" in chosen) == (pass_name == "grad_weight")
 
 

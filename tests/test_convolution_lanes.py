@@ -191,6 +191,20 @@ def test_rows_of_padding(isa, shape, dtype):
         same_numbers(conv(x, w, b, **shape.window), reference.conv(x, w, b, **shape.window))
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_dot_products_of_channels(isa, dtype):
+    """Every length of a row, so every place of its borders in tiles of pixels; long sums in pieces."""
+    for length in range(1, 30):
+        shape = ConvShape("dots", "", (1, 1, length), (128, 1, 5), 2, padding=3)
+        check_every_pass(shape, dtype)
+    for channels in (127, 128, 1024, 1025, 2100):
+        shape = ConvShape("dots", "", (1, 1, 4, 5), (channels, 1, 2, 2), padding=1)
+        check_every_pass(shape, dtype)
+        expected = "channel_dots" if channels >= 128 and isa != "reference" else None
+        chosen = algorithm(shape, "grad_input", "channels_last")
+        assert chosen == expected or (expected is None and chosen != "channel_dots")
+
+
 def test_the_algorithms_meant_are_chosen(isa):
     if isa == "reference":
         pytest.skip("one algorithm only")
@@ -265,6 +279,7 @@ BITS = [
     depthwise("planes", (60, 60), (3, 3), padding=1),
     depthwise("lanes", (30, 33), (7, 7), padding=3),
     depthwise("spread", (60, 60), (5, 5), padding=2, stride=2),
+    ConvShape("dots", "", (2, 4, 40, 31), (260, 1, 3, 3), padding=1, groups=4),
     ConvShape("groups", "", (2, 64, 20, 20), (64, 4, 3, 3), padding=1, groups=16),
     ConvShape("outputs", "", (2, 3, 60, 61), (32, 3, 3, 3), padding=1),
 ]

@@ -22,6 +22,7 @@ SHORT = {
     "depthwise_planes": "planes",
     "depthwise_spread": "spread",
     "depthwise_small_planes": "small",
+    "channel_dots": "dots",
     "winograd_f4": "f4",
     "winograd_f2": "f2",
 }
@@ -58,7 +59,7 @@ deeplab_3x3d2_256@32: f4 f4 f4 | f4 f4 f4
 dcgan_up4x4s2_256-128@16: f4 f4 f4 | f4 f4 f4
 unet_up2x2s2_128-64@56: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
 resnet_3x3_64@56_float64: f2 f2 f2 | f2 f2 f2
-wav2vec_10s5_1-512: row_tiles row_tiles packed_tiles | output_lanes row_tiles output_lanes
+wav2vec_10s5_1-512: row_tiles row_tiles packed_tiles | output_lanes dots output_lanes
 wav2vec_3s2_512: f4 f4 pixel_tiles | f4 f4 pixel_tiles
 wavenet_2d16_64: pixel_tiles pixel_tiles pixel_tiles | pixel_tiles pixel_tiles pixel_tiles
 r3d_3x7x7s122_rgb: row_tiles row_tiles output_lanes | output_lanes row_tiles output_lanes

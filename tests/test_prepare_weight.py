@@ -44,7 +44,7 @@ OTHERS = [
     ConvShape("many_phases", "more phases than are described together", (1, 2, 40, 41), (3, 2, 34, 34), 33, 16),
 ]  # fmt: skip
 SHAPES = CONV_SHAPES + OTHERS
-PACKS_NOTHING = {"reference", "depthwise_planes", "depthwise_small_planes", "depthwise_spread", "fill"}
+PACKS_NOTHING = {"reference", "depthwise_planes", "depthwise_small_planes", "depthwise_spread", "channel_dots", "fill"}
 WITH_KERNELS = [name for name in _core.available_isas() if name != "reference"]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=names(SHAPES))
 each_winograd = pytest.mark.parametrize("shape", WINOGRAD, ids=names(WINOGRAD))

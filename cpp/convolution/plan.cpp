@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "convolution/convolution.hpp"
+#include "convolution/channel_dots.hpp"
 #include "convolution/channel_sums.hpp"
 #include "convolution/depthwise_planes.hpp"
 #include "convolution/depthwise_small_planes.hpp"
@@ -73,6 +74,10 @@ bool accepts_depthwise_spread(const Conditions& conditions, const Correlation& p
          depthwise_spread_accepts(*conditions.table, part);
 }
 
+bool accepts_channel_dots(const Conditions& conditions, const Correlation& part) {
+  return conditions.table != nullptr && conditions.pass == ConvPass::grad_input && channel_dots_accept(part);
+}
+
 bool accepts_lanes(const Conditions& conditions, const Correlation& part) {
   return conditions.table != nullptr && lanes_accept(*conditions.table, part);
 }
@@ -128,6 +133,7 @@ constexpr Algorithm<T> kPlan[] = {
     {"winograd_f4", wins_with_tiles<4>, run_winograd<T, 4>, winograd_grad_weight<T, 4>, true},
     {"winograd_f2", wins_with_tiles<2>, run_winograd<T, 2>, winograd_grad_weight<T, 2>, true},
     {"bf16x6", accepts_matrices<3>, run_matrix_tiles<T, 3>, matrix_grad_weight<T, 3>, false, true},
+    {"channel_dots", accepts_channel_dots, run_channel_dots<T>, nullptr},
     {"row_tiles", accepts_rows, run_row_tiles<T>, row_grad_weight<T>, true},
     {"output_lanes", accepts_output_lanes, run_output_lanes<T>, output_lane_grad_weight<T>},
     {"plane_tiles", accepts_planes, nullptr, plane_grad_weight<T>},

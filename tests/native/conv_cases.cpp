@@ -161,6 +161,7 @@ std::vector<ConvCase> named_cases() {
       even("groups of 4", {2, 32, 9, 10}, {32, 4, 3, 3}, 1, 1, 8),
       even("groups of 12", {1, 36, 9, 10}, {24, 12, 3, 3}, 1, 1, 3),
       even("audio", {1, 1, 800}, {40, 1, 10}, 5),
+      even("audio, from many channels", {2, 1, 163}, {131, 1, 10}, 5, 3),
       even("windows in padding", {1, 2, 3, 3}, {2, 2, 2, 2}, 1, 4),
       even("stride exceeds kernel", {2, 3, 11, 10}, {4, 3, 2, 2}, 4),
       even("far taps", {1, 9, 40, 41}, {17, 9, 2, 2}, 1, 0, 1, 30),

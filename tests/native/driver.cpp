@@ -16,7 +16,8 @@ namespace {
 // compares them with the plans.
 const std::vector<std::string> kConvAlgorithms = {"depthwise_planes", "lanes",        "winograd_f4", "winograd_f2",
                                                   "row_tiles",        "output_lanes", "pixel_tiles", "packed_tiles"};
-const std::vector<std::string> kGradientAlgorithms = {"depthwise_spread grad_input", "plane_tiles grad_weight"};
+const std::vector<std::string> kGradientAlgorithms = {"depthwise_spread grad_input", "channel_dots grad_input",
+                                                      "plane_tiles grad_weight"};
 const std::vector<std::string> kWideAlgorithms = {"depthwise_small_planes"};  // of registers that hold eight elements
 const std::vector<std::string> kMatrixAlgorithms = {"bf16x3", "bf16x6"};      // of AMX alone
 const std::vector<std::string> kPoolAlgorithms = {"direct", "separable", "scatter"};
