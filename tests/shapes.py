@@ -241,6 +241,14 @@ PADDED_SHAPES = [
     ConvShape("depthwise_planes_stride", "the same two columns apart", (2, 3, 21, 38), (3, 1, 5, 5), 2, 2, 1, 3),
     ConvShape("depthwise_boxes", "whole windows in several boxes of padding", (2, 3, 9, 12), (3, 1, 3, 3), 1, 3, 1, 3),
     ConvShape("depthwise_boxes_five", "the same with 5x5", (1, 2, 9, 12), (2, 1, 5, 5), 1, (7, 6), 1, 2),
+    ConvShape(
+        "dots",
+        "one channel from many, boxes with their axes swapped",
+        (1, 1, 4, 4),
+        (128, 1, 3, 3),
+        2,
+        ((0, 1), (0, 1)),
+    ),
     ConvShape("depthwise_boxes_apart", "and in phases", (1, 2, 20, 24), (2, 1, 7, 7), 2, 13, 1, 2),
 ]
 PADDED_SHAPES += [widened(shape) for shape in PADDED_SHAPES]

@@ -250,6 +250,17 @@ def test_every_small_plane(isa, kernel, dtype):
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_small_planes_add_a_large_bias_once(isa, kernel, dtype):
+    """Sums that start from it would round every product to its last place."""
+    shape = small_planes(kernel, 3, (6, 7))
+    x, w = reals(shape.input, dtype), reals(shape.weight, dtype)
+    bias = np.array([1000, -3000, 9000], dtype)
+    sums = conv(x, w, **shape.window)
+    np.testing.assert_array_equal(conv(x, w, bias, **shape.window), sums + bias[:, None, None])
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("image", [(3, 4), (7, 7), (8, 8)])
 def test_special_values_on_small_planes(isa, kernel, image):
     """Everywhere once: also a weight on padding gives NaN. So it does past the border of grad_output, in all loops."""

@@ -26,11 +26,14 @@ struct OutputSet {
   std::vector<Output> outputs;
 };
 
+// Boxes of padding may have their axes in another order: then neither their grids nor their steps agree.
 bool reads_same_pixels(const Correlation& a, const Correlation& b) {
-  return std::equal(a.target.extent, a.target.extent + kAxes, b.target.extent) &&
-         std::equal(a.taps.begin(), a.taps.end(), b.taps.begin(), b.taps.end(), [](const Tap& one, const Tap& other) {
-           return std::equal(one.offset, one.offset + kAxes, other.offset);
-         });
+  const auto agree = [](const Index* one, const Index* other) { return std::equal(one, one + kAxes, other); };
+  return agree(a.target.extent, b.target.extent) && agree(a.target.axis_stride, b.target.axis_stride) &&
+         agree(a.source.extent, b.source.extent) && agree(a.source.axis_stride, b.source.axis_stride) &&
+         agree(a.step, b.step) &&
+         std::equal(a.taps.begin(), a.taps.end(), b.taps.begin(), b.taps.end(),
+                    [&](const Tap& one, const Tap& other) { return agree(one.offset, other.offset); });
 }
 
 std::vector<OutputSet> make_sets(const std::vector<Correlation>& parts) {
@@ -94,16 +97,23 @@ void add_tap(const OutputSet& set, const ConvKernels<T>& kernels, const T* sourc
   const Index first = x * part.step[2] + offset[2], pitch = part.step[2] * from.axis_stride[2];
   const Inside inside(first, part.step[2], from.extent[2], pixels);
   if (z < 0 || z >= from.extent[0] || y < 0 || y >= from.extent[1] || inside.first == inside.stop) return;
-  Index offsets[kMostDotTaps];
-  for (Index i = 0; i < outputs; ++i) offsets[i] = set.outputs[output + i].weight_offsets[tap];
+  Index offsets[kMostDotTaps], end_offsets[kMostDotTaps];
+  const Index whole = part.channels / kernels.lanes * kernels.lanes, rest = part.channels - whole;
+  T ends[kMostDotTaps * kMostLanes] = {};  // kernels read whole vectors of the weight, whose last ones may not be there
+  for (Index i = 0; i < outputs; ++i) {
+    offsets[i] = set.outputs[output + i].weight_offsets[tap];
+    end_offsets[i] = i * kernels.lanes;
+    std::copy_n(weight + offsets[i] + whole, rest, ends + end_offsets[i]);
+  }
   source += z * from.axis_stride[0] + y * from.axis_stride[1] + first * from.axis_stride[2] + inside.first * pitch;
   sums += inside.first * outputs * kernels.lanes;
   const auto run = kernels.dot_rows[inside.stop - inside.first - 1][outputs - 1];
   const Index at_once = kMostTerms * kernels.lanes;
-  for (Index channel = 0; channel < part.channels; channel += at_once)
-    run({source + channel, pitch, 0, weight + channel, 0, offsets, 1, std::min(at_once, part.channels - channel),
-         outputs * kernels.lanes},
+  const Index sums_row = outputs * kernels.lanes;
+  for (Index channel = 0; channel < whole; channel += at_once)
+    run({source + channel, pitch, 0, weight + channel, 0, offsets, 1, std::min(at_once, whole - channel), sums_row},
         sums);
+  if (rest > 0) run({source + whole, pitch, 0, ends, 0, end_offsets, 1, rest, sums_row}, sums);
 }
 
 // Some outputs of a box. The arrays are those of its image and group.

@@ -52,10 +52,10 @@ class BlockWeights {
 
   BlockWeights(const Correlation& part, const std::vector<Index>& offsets, Index kernel, const PlaneBlock& block,
                const T* weight, const T* bias, T* memory) noexcept
-      : weights(memory), starts(memory + block.channels * kernel * kernel) {
+      : weights(memory), ends(memory + block.channels * kernel * kernel) {
     const Index rows = part.target.extent[1];
     for (Index channel = 0; channel < block.channels; ++channel) {
-      T *taps = weights + channel * kernel * kernel, *start = starts + channel * rows;
+      T *taps = weights + channel * kernel * kernel, *end = ends + channel * rows;
       const T* own = weight + (block.first + channel) * part.weight_group_stride;
       T none{0};
       for (std::size_t i = 0; i < offsets.size(); ++i) {
@@ -63,12 +63,12 @@ class BlockWeights {
         none += taps[i] * T{0};
       }
       for (Index y = 0; y < rows; ++y)
-        start[y] = (none == 0 ? T{0} : on_padding(taps, kernel, y, rows)) +
-                   (bias == nullptr ? T{0} : bias[block.first + channel]);
+        end[y] = (none == 0 ? T{0} : on_padding(taps, kernel, y, rows)) +
+                 (bias == nullptr ? T{0} : bias[block.first + channel]);
     }
   }
 
-  T *weights, *starts;
+  T *weights, *ends;
 
  private:
   // What the rows of the kernel that lie on padding give: 0, but not by infinite weights.
@@ -94,7 +94,7 @@ void run_part(const ConvKernels<T>& kernels, const Correlation& part, const T* s
     const BlockWeights<T> own(part, offsets, kernel, block, weight, bias, reinterpret_cast<T*>(memory.of(worker)));
     for (Index image = block.first_image; image < block.stop_image && !is_interrupted(); ++image) {
       const Index first = image * part.source.batch_stride + block.first * rows * columns;
-      run({block.channels, columns, source + first, own.weights, own.starts, target + first});
+      run({block.channels, columns, source + first, own.weights, own.ends, target + first});
     }
   });
 }

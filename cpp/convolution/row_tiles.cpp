@@ -322,8 +322,9 @@ void run_parts(const ConvKernels<T>& kernels, const std::vector<Correlation>& pa
       pack_weights(*job.part, kernels, call.blocks.tile_rows, call.cut.channel_block, weight,
                    memory + job.packed_offset, num_threads);
   });
-  call.skips_padding =
-      std::any_of(parts.begin(), parts.end(), has_rows_to_skip) && are_finite(packed.data(), packed_elements);
+  const bool is_packed = ScratchMeter::current() == nullptr;  // a plan packs nothing
+  call.skips_padding = is_packed && std::any_of(parts.begin(), parts.end(), has_rows_to_skip) &&
+                       are_finite(packed.data(), packed_elements);
 
   const int workers = worker_count(num_threads, call.cut.tasks(), work);
   const auto carve = [&](Carver carver, T*& tile, T*& result) {

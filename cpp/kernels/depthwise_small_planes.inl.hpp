@@ -6,11 +6,10 @@
 // Method:    the columns of the kernel one after the other: a row is shifted in registers, so that zeros come in from
 //            the side, and meets all the rows that it adds to (sums), or the gradients that have read it (products).
 // Semantics: plain sums of products. Zeros of the padding take part: 0 * infinity is NaN. Rows of the kernel that lie
-// on
-//            padding are not multiplied: `starts` brings what they would give a sum, gradients times zero are added to
-//            products.
-// Numerics:  one accumulator per output, from its start on. Products of one plane are added to `sums` lane by lane,
-//            one row after the other.
+//            on padding are not multiplied: `ends` brings what they would give a sum, gradients times zero are added
+//            to products.
+// Numerics:  one or two accumulators per output; what `ends` holds, the bias above all, is added to their sum once.
+//            Products of one plane are added to `sums` lane by lane, one row after the other.
 // Cost:      for each row and column of the kernel a shift; a multiply-add of eight lanes for each row that is met.
 
 constexpr int kRowLanes = static_cast<int>(kSmallPlane.most_columns);
@@ -101,7 +100,7 @@ static void small_plane_rows(const SmallPlanes<T>& s) {
     PlaneRow<T> rows[Rows], sums[Rows];
     load_plane<T, Rows>(s.source + at, s.columns, is_last, rows);
 #pragma GCC unroll 8
-    for (int y = 0; y < Rows; ++y) sums[y] = s.starts[plane * Rows + y] - PlaneRow<T>{};
+    for (int y = 0; y < Rows; ++y) sums[y] = PlaneRow<T>{};
     const T* weights = s.weights + plane * Kernel * Kernel;
     sum_columns<T, Kernel, Rows, kChains, 0>(rows, weights, sums);
     if constexpr (kChains == 2) {
@@ -110,6 +109,8 @@ static void small_plane_rows(const SmallPlanes<T>& s) {
 #pragma GCC unroll 8
       for (int y = 0; y < Rows; ++y) sums[y] += others[y];
     }
+#pragma GCC unroll 8
+    for (int y = 0; y < Rows; ++y) sums[y] += s.ends[plane * Rows + y];
     store_plane<T, Rows>(s.target + at, s.columns, is_last, sums);
   }
 }

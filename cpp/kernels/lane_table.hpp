@@ -94,13 +94,13 @@ constexpr struct {
   Index least_rows = 3, most_rows = 8, least_columns = 4, most_columns = 8, most_kernel = 7;
 } kSmallPlane;
 
-// target[y][x] = starts[y] + the sum over i, j of weights[i][j] * the entry, without the rows of the kernel on padding.
+// target[y][x] = the sum over i, j of weights[i][j] * the entry, without the rows of the kernel on padding, + ends[y].
 template <class T>
 struct SmallPlanes {
   Index planes, columns;
   const T* source;
   const T* weights;  // [plane][kernel][kernel]
-  const T* starts;   // [plane][row]
+  const T* ends;     // [plane][row]
   T* target;
 };
 
