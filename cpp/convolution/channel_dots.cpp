@@ -86,7 +86,27 @@ struct Place {
   }
 };
 
-// sums[pixel][output][lane] += what pixels that have a window at the tap give; those of target positions x, x + 1, ...
+// sums[pixel][output][lane] += products of pixels that lie `pitch` apart with the rows of the weight at `offsets`.
+template <class T>
+void add_pixels(const ConvKernels<T>& kernels, const T* source, Index pitch, Index pixels, const T* weight,
+                const Index* offsets, Index outputs, Index channels, T* sums) noexcept {
+  const auto run = kernels.dot_rows[pixels - 1][outputs - 1];
+  const Index lanes = kernels.lanes, at_once = kMostTerms * lanes, whole = channels / lanes * lanes;
+  for (Index channel = 0; channel < whole; channel += at_once)
+    run({source + channel, pitch, 0, weight + channel, 0, offsets, 1, std::min(at_once, whole - channel),
+         outputs * lanes},
+        sums);
+  if (whole == channels) return;
+  T ends[kMostDotTaps * kMostLanes] = {};  // kernels read whole vectors, also where the weight ends within one
+  Index end_offsets[kMostDotTaps];
+  for (Index i = 0; i < outputs; ++i) {
+    end_offsets[i] = i * lanes;
+    std::copy_n(weight + offsets[i] + whole, channels - whole, ends + end_offsets[i]);
+  }
+  run({source + whole, pitch, 0, ends, 0, end_offsets, 1, channels - whole, outputs * lanes}, sums);
+}
+
+// The same of the pixels that have a window at the tap; those of target positions x, x + 1, ...
 template <class T>
 void add_tap(const OutputSet& set, const ConvKernels<T>& kernels, const T* source, const T* weight, std::size_t tap,
              const Place& place, Index x, Index pixels, Index output, Index outputs, T* sums) noexcept {
@@ -97,23 +117,11 @@ void add_tap(const OutputSet& set, const ConvKernels<T>& kernels, const T* sourc
   const Index first = x * part.step[2] + offset[2], pitch = part.step[2] * from.axis_stride[2];
   const Inside inside(first, part.step[2], from.extent[2], pixels);
   if (z < 0 || z >= from.extent[0] || y < 0 || y >= from.extent[1] || inside.first == inside.stop) return;
-  Index offsets[kMostDotTaps], end_offsets[kMostDotTaps];
-  const Index whole = part.channels / kernels.lanes * kernels.lanes, rest = part.channels - whole;
-  T ends[kMostDotTaps * kMostLanes] = {};  // kernels read whole vectors of the weight, whose last ones may not be there
-  for (Index i = 0; i < outputs; ++i) {
-    offsets[i] = set.outputs[output + i].weight_offsets[tap];
-    end_offsets[i] = i * kernels.lanes;
-    std::copy_n(weight + offsets[i] + whole, rest, ends + end_offsets[i]);
-  }
+  Index offsets[kMostDotTaps];
+  for (Index i = 0; i < outputs; ++i) offsets[i] = set.outputs[output + i].weight_offsets[tap];
   source += z * from.axis_stride[0] + y * from.axis_stride[1] + first * from.axis_stride[2] + inside.first * pitch;
-  sums += inside.first * outputs * kernels.lanes;
-  const auto run = kernels.dot_rows[inside.stop - inside.first - 1][outputs - 1];
-  const Index at_once = kMostTerms * kernels.lanes;
-  const Index sums_row = outputs * kernels.lanes;
-  for (Index channel = 0; channel < whole; channel += at_once)
-    run({source + channel, pitch, 0, weight + channel, 0, offsets, 1, std::min(at_once, whole - channel), sums_row},
-        sums);
-  if (rest > 0) run({source + whole, pitch, 0, ends, 0, end_offsets, 1, rest, sums_row}, sums);
+  add_pixels(kernels, source, pitch, inside.stop - inside.first, weight, offsets, outputs, part.channels,
+             sums + inside.first * outputs * kernels.lanes);
 }
 
 // Some outputs of a box. The arrays are those of its image and group.
