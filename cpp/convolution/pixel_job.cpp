@@ -85,12 +85,6 @@ void count_steps(PixelJob& job) {
       }
 }
 
-// Looking which taps reach only padding pays where they have many channels.
-bool has_padding_to_skip(const Correlation& part) {
-  constexpr Index kLeastChannels = 64;
-  return part.channels >= kLeastChannels && reaches_out(part, {0, 0, 0}, part.target.extent);
-}
-
 Packing task_packing(const PixelJob& job, std::size_t element_bytes) {
   const Correlation& part = job.part();
   if (part.taps.empty() || part.weight_row_stride == 1 || part.weight_channel_stride == 1) return Packing::pieces;

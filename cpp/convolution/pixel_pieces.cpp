@@ -45,6 +45,28 @@ bool reaches_out(const Correlation& part, const Index (&first)[kAxes], const Ind
   });
 }
 
+bool has_padding_to_skip(const Correlation& part) noexcept {
+  constexpr Index kLeastChannels = 64;
+  return part.channels >= kLeastChannels && reaches_out(part, {0, 0, 0}, part.target.extent);
+}
+
+Index taps_inside(const Correlation& part) noexcept {
+  Index sum = 0;
+  for (const Tap& tap : part.taps) {
+    Index pixels = part.batch;
+    for (int axis = 0; axis < kAxes; ++axis) {
+      Index inside = 0;
+      for (Index i = 0; i < part.target.extent[axis]; ++i) {
+        const Index place = i * part.step[axis] + tap.offset[axis];
+        if (place >= 0 && place < part.source.extent[axis]) ++inside;
+      }
+      pixels *= inside;
+    }
+    sum += pixels;
+  }
+  return sum;
+}
+
 void find_reached(const Correlation& part, const PixelBox& box, TapSet* reached) noexcept {
   const Index positions = box.count[0] * box.count[1] * box.count[2];
   std::fill_n(reached, positions, kAllTaps);

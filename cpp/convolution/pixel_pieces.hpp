@@ -43,6 +43,12 @@ std::vector<Piece> cut_depth(const std::vector<Segment>& segments, Index channel
 // Whether some taps reach beyond the source from positions [first, first + count).
 bool reaches_out(const Correlation& part, const Index (&first)[kAxes], const Index (&count)[kAxes]) noexcept;
 
+// Whether it pays to look which taps reach only padding: those of many channels, where some do.
+bool has_padding_to_skip(const Correlation& part) noexcept;
+
+// Pairs of a tap and a target pixel that do not meet in padding.
+Index taps_inside(const Correlation& part) noexcept;
+
 // Which taps of a phase reach the source from each position of a box.
 void find_reached(const Correlation& part, const PixelBox& box, TapSet* reached) noexcept;
 

@@ -4,6 +4,7 @@
 
 #include "convolution/packed_correlation.hpp"
 #include "convolution/packed_weights.hpp"
+#include "convolution/pixel_pieces.hpp"
 #include "convolution/winograd_problem.hpp"
 #include "runtime/parallel.hpp"
 #include "runtime/workspace.hpp"
@@ -258,16 +259,25 @@ Index tiles_of(const Correlation& part, const WinogradPhases& phases, Index outp
 
 // In products for each pair of a source and a target channel. To transform a weight, or its gradient, costs as much as
 // some tiles do; to bring an element to a tile or from it some products, and twice as many where tiles have gaps.
-Index winograd_work(const Correlation& part, const WinogradPhases& phases, Index outputs, ConvPass pass) {
-  const Index weights = pass == ConvPass::grad_weight ? 8 : 32;
+Index winograd_work(const Correlation& part, const WinogradPhases& phases, Index outputs) {
+  constexpr Index kManyWeights = 10 << 18;  // transformed, they do not stay in the caches
   const Index element = std::max(phases.target_distance[1], phases.target_distance[2]) > 1 ? 24 : 12;
   Index source_pixels = part.batch, target_pixels = part.pixels();
   for (int axis = 0; axis < kAxes; ++axis) {
     source_pixels *= part.source.extent[axis];
     target_pixels *= part.target_step[axis];
   }
-  return tile_products(part, phases, outputs).points * (tiles_of(part, phases, outputs) + weights) +
+  const Index points = tile_products(part, phases, outputs).points;
+  const Index weight_tiles = points * part.rows * part.channels > kManyWeights ? 7 : 5;
+  return points * (tiles_of(part, phases, outputs) + weight_tiles) +
          element * (source_pixels / part.rows + target_pixels / part.channels);
+}
+
+// Without Winograd, in the same products. What only padding would meet is left out, but for gradients of the weight.
+Index direct_work(const Correlation& part, const WinogradPhases& phases, ConvPass pass) {
+  const Index all = tile_products(part, phases, 2).taps * part.pixels();
+  if (pass == ConvPass::grad_weight || part.pixels() == 0 || !has_padding_to_skip(part)) return all;
+  return all * taps_inside(part) / (static_cast<Index>(part.taps.size()) * part.pixels());
 }
 
 // Terms of a sum; of all phases, the mean.
@@ -336,12 +346,12 @@ bool winograd_wins(const KernelTable& table, const Correlation& part, ConvPass p
   const WinogradTerms& least = winograd_kernels<Outputs>(table.conv_f32, phases->height, phases->width).least_terms;
   const Index least_terms = demands.is_highest ? least.highest : part.is_phase() ? least.phases : least.high;
   if (mean_terms(part, pass) < least_terms) return false;
-  const Index work = winograd_work(part, *phases, Outputs, pass);
-  const Index direct = tile_products(part, *phases, Outputs).taps * part.pixels();
+  const Index work = winograd_work(part, *phases, Outputs);
+  const Index direct = direct_work(part, *phases, pass);
   // Tiles are multiplied more slowly than pixels.
   Index most_percent = pass == ConvPass::grad_weight ? 70 : 90;
   if (has_two_taps && demands.has_matrices) most_percent = 60;
-  return 100 * work < most_percent * direct && work <= winograd_work(part, *phases, 2, pass);
+  return 100 * work < most_percent * direct && work <= winograd_work(part, *phases, 2);
 }
 
 template bool winograd_wins<2>(const KernelTable&, const Correlation&, ConvPass, const WinogradDemands&);
